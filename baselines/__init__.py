@@ -1,0 +1,1 @@
+"""What papers are compared with: shared models, losses, training loops and metrics in plain PyTorch."""

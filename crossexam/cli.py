@@ -1,0 +1,397 @@
+"""The command line. Commands parse, call `session`, and hand what comes back to `show`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from crossexam import __version__, session, show
+from crossexam.environment import gpu_name
+from crossexam.paper import TIERS, Paper, Tier
+from crossexam.plan import Selection, Trial, plan
+from crossexam.problems import BadFile, did_you_mean
+from crossexam.project import UnknownPaper, find_paper, project_root, results_folder, suite_folders
+from crossexam.rows import Row
+from crossexam.store import Store, StoreError
+from reference.catalog import DataError, catalog, fetch, get, verify
+
+AS_EXPECTED, DIFFERS, BAD_USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class BadUsage(Exception):
+    """An option or argument that cannot be meant."""
+
+
+Slugs = tuple[str, ...]
+F = TypeVar("F", bound=Callable[..., Any])
+
+PAPERS = click.argument("papers", nargs=-1, metavar="[PAPER]...")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+SEEDS = click.option("--seeds", type=int, help="Seeds per experiment, instead of those of the file.")
+OFFLINE = click.option("--offline", is_flag=True, help="Fetch no data.")
+
+
+def selecting(command: F) -> F:
+    """The arguments that pick trials: papers, tiers, keyword, seeds."""
+    tier = click.option("--tier", "tiers", multiple=True, help="exact, small or full; may be repeated. Default: all.")
+    keyword = click.option("-k", "keyword", default="", help="Only experiments and claims whose name holds this.")
+    for decorate in (SEEDS, keyword, tier, PAPERS):
+        command = decorate(command)
+    return command
+
+
+@click.group(epilog="Start with `crossexam list`, then `crossexam run softmax-ghosts --tier exact`.")
+@click.version_option(__version__)
+def app() -> None:
+    """Cross-examine what machine-learning papers claim."""
+
+
+@app.group("data")
+def data_app() -> None:
+    """Reference data: list, show, fetch, verify."""
+
+
+def run_app() -> int:
+    """Run the command line; errors that a person can mend become one message and exit code 2."""
+    try:
+        result = app.main(prog_name="crossexam", standalone_mode=False)
+        return result if isinstance(result, int) else AS_EXPECTED
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted: finished trials are kept; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return AS_EXPECTED
+    except click.ClickException as error:
+        error.show()
+        return BAD_USAGE
+    except (BadFile, UnknownPaper, BadUsage, StoreError, DataError) as error:
+        print(f"crossexam: {error}", file=sys.stderr)
+        return BAD_USAGE
+
+
+@app.command("list")
+@AS_JSON
+def list_papers(as_json: bool) -> int:
+    """One line per paper: claims by tier, title. A broken suite is named, and does not hide the others."""
+    root = project_root()
+    papers: list[Paper] = []
+    broken: list[BadFile] = []
+    for slug in suite_folders(root):
+        try:
+            papers.append(find_paper(root, slug))
+        except BadFile as error:
+            broken.append(error)
+    if as_json:
+        _print_json([show.paper_record(paper) for paper in papers])
+    else:
+        show.papers(papers)
+    for problem in broken:
+        print(f"crossexam: {problem}", file=sys.stderr)
+    return BAD_USAGE if broken else AS_EXPECTED
+
+
+@app.command("show", epilog="Example: crossexam show credit-iv")
+@click.argument("paper")
+@AS_JSON
+def show_paper(paper: str, as_json: bool) -> int:
+    """A paper's claims with their rules and last verdicts, and its ledger of reported numbers."""
+    root = project_root()
+    loaded = find_paper(root, paper)
+    with _store(root) as store:
+        judgements = session.judge(loaded, root, store)
+    if as_json:
+        _print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
+    else:
+        show.paper(loaded, judgements)
+    return AS_EXPECTED
+
+
+@app.command("plan", epilog="Example: crossexam plan deep-linear-collapse --tier small")
+@selecting
+@AS_JSON
+def plan_trials(papers: Slugs, tiers: Slugs, keyword: str, seeds: int | None, as_json: bool) -> int:
+    """What `run` would do: trials to run, cached, blocked, and the time that they may take at most."""
+    return _plan(papers, _selection(tiers, keyword, seeds), as_json)
+
+
+def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
+    root = project_root()
+    trials = [trial for paper in _papers(root, papers) for trial in plan(paper, root, selection)]
+    _refuse_empty(trials, selection.keyword)
+    with _store(root) as store:
+        cached = {trial.fingerprint for trial in trials if store.done(trial.fingerprint)}
+    if as_json:
+        _print_json([show.trial_record(trial, trial.fingerprint in cached) for trial in trials])
+    else:
+        show.plan(trials, cached)
+    return AS_EXPECTED
+
+
+@app.command(
+    epilog="Examples: crossexam run softmax-ghosts --tier exact | crossexam run credit-iv -k calibration --seeds 10 | "
+    "crossexam run softmax-ghosts --tier full --export rows.jsonl"
+)
+@selecting
+@click.option("--jobs", type=int, help="CPUs to use. Default: all.")
+@click.option("--fresh", is_flag=True, help="Run again what is cached.")
+@OFFLINE
+@click.option("--dry-run", is_flag=True, help="Say what would be run, and leave.")
+@click.option("--inline", is_flag=True, help="Run trials in this process, for a debugger.")
+@click.option("--export", type=click.Path(path_type=Path), help="Also write the papers' rows to this file.")
+@AS_JSON
+def run(
+    papers: Slugs,
+    tiers: Slugs,
+    keyword: str,
+    seeds: int | None,
+    jobs: int | None,
+    fresh: bool,
+    offline: bool,
+    dry_run: bool,
+    inline: bool,
+    export: Path | None,
+    as_json: bool,
+) -> int:
+    """Run trials that have no row yet, then judge. Exit code 1: a verdict differs, 3: a trial failed."""
+    if jobs is not None and jobs < 1:
+        raise BadUsage(f"--jobs {jobs}: at least 1")
+    if dry_run:
+        return _plan(papers, _selection(tiers, keyword, seeds), as_json)
+    root = project_root()
+    selection = _selection(tiers, keyword, seeds)
+    chosen = _papers(root, papers)
+    if not offline:
+        _fetch_missing(chosen, selection)
+    settings = session.Settings(selection, jobs or session.default_jobs(), fresh, inline)
+    with _store(root) as store:
+        before = {paper.slug: store.series(paper.slug) for paper in chosen}
+        with show.Live(quiet=as_json) as live:
+            outcome = session.run_papers(chosen, root, store, settings, live.update)
+        _refuse_empty(outcome, keyword)
+        judged = [(paper, session.judge(paper, root, store, seeds)) for paper in chosen]
+        if export is not None:
+            lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen])]
+            _write(export, lines)
+    kept = [
+        (paper, [one for one in judgements if selection.keeps(paper, one.claim.id, one.claim.experiment)])
+        for paper, judgements in judged
+    ]
+    rows = [row for _, row in outcome]
+    if as_json:
+        _print_json(
+            {
+                "trials": show.health_counts(rows),
+                "failed": [show.failure_record(row) for row in rows if row.health in ("error", "timeout")],
+                "claims": [show.judgement_record(paper, one) for paper, group in kept for one in group],
+            }
+        )
+    else:
+        show.failures(rows)
+        for paper, group in kept:
+            show.verdicts(paper, group, session.moved(paper, before[paper.slug]))
+    if any(row.health in ("error", "timeout") for row in rows) or any(
+        one.health in ("error", "timeout") for _, g in kept for one in g
+    ):
+        return FAILED
+    return DIFFERS if any(one.as_expected is False for _, group in kept for one in group) else AS_EXPECTED
+
+
+@app.command("judge", epilog="Example: crossexam judge credit-iv --json")
+@PAPERS
+@SEEDS
+@AS_JSON
+def judge_papers(papers: Slugs, seeds: int | None, as_json: bool) -> int:
+    """Recompute every verdict from the rows that are there, without running anything and without torch."""
+    root = project_root()
+    _selection((), "", seeds)
+    chosen = _papers(root, papers)
+    with _store(root) as store:
+        before = {paper.slug: store.series(paper.slug) for paper in chosen}
+        judged = [(paper, session.judge(paper, root, store, seeds)) for paper in chosen]
+    if as_json:
+        _print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
+    else:
+        for paper, group in judged:
+            show.verdicts(paper, group, session.moved(paper, before[paper.slug]))
+    return DIFFERS if any(one.as_expected is False for _, group in judged for one in group) else AS_EXPECTED
+
+
+@app.command(epilog="Example: crossexam why credit-iv/encodings")
+@click.argument("trial")
+@AS_JSON
+def why(trial: str, as_json: bool) -> int:
+    """TRIAL is the beginning of a trial's name (paper/experiment/arm...) or fingerprint.
+
+    Why a trial would run again: the parts of its fingerprint that differ from its last row."""
+    root = project_root()
+    slug = trial.split("/")[0]
+    known = suite_folders(root)
+    papers = [find_paper(root, slug)] if "/" in trial or slug in known else _papers(root, ())
+    with _store(root) as store:
+        explanations = session.why(papers, root, store, trial)
+    if not explanations:
+        raise BadUsage(f"no trial begins with '{trial}': `crossexam plan {papers[0].slug} --json` lists their names")
+    if as_json:
+        _print_json([{"trial": e.trial.name, "state": e.state, "differences": e.differences} for e in explanations])
+    else:
+        show.explanations(explanations)
+    return AS_EXPECTED
+
+
+@app.command("export", epilog="Example: crossexam export softmax-ghosts -o rows.jsonl")
+@PAPERS
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A file; default: standard output.")
+def export_rows(papers: Slugs, output: Path | None) -> int:
+    """Write rows as JSON Lines, with the environments that they name."""
+    root = project_root()
+    with _store(root) as store:
+        lines = [f"{line}\n" for line in store.export([paper.slug for paper in _papers(root, papers)])]
+    if output is None:
+        sys.stdout.writelines(lines)
+    else:
+        _write(output, lines)
+    return AS_EXPECTED
+
+
+@app.command("import", epilog="Example: crossexam import rows.jsonl")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@AS_JSON
+def import_rows(files: tuple[Path, ...], as_json: bool) -> int:
+    """Add rows that another machine exported. Rows that are here already are not doubled."""
+    counts = {}
+    with _store(project_root()) as store:
+        for file in files:
+            try:
+                counts[str(file)] = store.load(file.read_text(encoding="utf-8").splitlines(), str(file))
+            except (OSError, UnicodeDecodeError) as error:
+                raise BadUsage(f"cannot read {file}: {error}") from error
+    if as_json:
+        _print_json({file: {"new": count.new, "known": count.known} for file, count in counts.items()})
+    else:
+        for name, count in counts.items():
+            print(f"{name}: {count.new} new rows, {count.known} known")
+    return AS_EXPECTED
+
+
+@app.command("new", epilog="Example: crossexam new my-paper")
+@click.argument("slug")
+def new_paper(slug: str) -> int:
+    """Start a suite that runs and passes from the first minute, with a toy claim to be replaced."""
+    from crossexam.scaffold import BadSlug, scaffold
+
+    try:
+        created = scaffold(project_root(), slug)
+    except BadSlug as error:
+        raise BadUsage(str(error)) from error
+    for file in created:
+        print(f"wrote {file}")
+    print(f"Next: crossexam run {slug}, then read CONTRIBUTING.md.")
+    return AS_EXPECTED
+
+
+@data_app.command("list")
+@AS_JSON
+def data_list(as_json: bool) -> int:
+    """Every data set of the catalogue, and whether it is here."""
+    entries = list(catalog().values())
+    if as_json:
+        _print_json([show.data_record(entry) for entry in entries])
+    else:
+        show.data_sets(entries)
+    return AS_EXPECTED
+
+
+@data_app.command("show")
+@click.argument("name")
+@AS_JSON
+def data_show(name: str, as_json: bool) -> int:
+    """Licence, citation, source and files of a data set, and how to get it."""
+    record = show.data_record(get(name))
+    if as_json:
+        _print_json(record)
+    else:
+        show.fields(record)
+    return AS_EXPECTED
+
+
+@data_app.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+@OFFLINE
+def data_fetch(names: Slugs, offline: bool) -> int:
+    """Get data sets into the cache, whole and verified, or not at all."""
+    for name in names:
+        print(f"{name}: {fetch(name, offline=offline)}")
+    return AS_EXPECTED
+
+
+@data_app.command("verify")
+@click.argument("names", nargs=-1)
+def data_verify(names: Slugs) -> int:
+    """Check the content of data sets against the catalogue; without names, of all that are here."""
+    entries = [get(name) for name in names] if names else [e for e in catalog().values() if e.locate()]
+    for entry in entries:
+        if entry.files:
+            folder = entry.require()
+            for file in entry.files:
+                verify(folder / file.name, file)
+            known = all(file.sha256 for file in entry.files)
+            print(f"{entry.name}: {'verified' if known else 'present; the catalogue has no checksum for all of it'}")
+        else:
+            print(f"{entry.name}: bundled with {entry.source}")
+    return AS_EXPECTED
+
+
+def _papers(root: Path, slugs: Slugs) -> list[Paper]:
+    return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
+
+
+def _selection(tiers: Slugs, keyword: str, seeds: int | None) -> Selection:
+    known = {str(tier): tier for tier in TIERS}
+    for tier in tiers:
+        if tier not in known:
+            raise BadUsage(f"--tier {tier}: {did_you_mean(tier, known)}")
+    if seeds is not None and seeds < 1:
+        raise BadUsage(f"--seeds {seeds}: at least 1")
+    wanted: tuple[Tier, ...] = tuple(known[tier] for tier in tiers) if tiers else TIERS
+    return Selection(wanted, keyword, seeds)
+
+
+def _fetch_missing(papers: list[Paper], selection: Selection) -> None:
+    """Fetch what can be fetched, for trials that could then run; what cannot leaves them blocked, with the reason."""
+    experiments = [experiment for paper in papers for experiment in selection.experiments(paper)]
+    runnable = [one for one in experiments if not one.needs.gpu_memory_gib or gpu_name()]
+    names = {name for experiment in runnable for name in experiment.needs.data}
+    for name in sorted(names & catalog().keys()):
+        if catalog()[name].state == "auto" and not catalog()[name].available:
+            try:
+                fetch(name)
+            except DataError as error:
+                print(f"crossexam: {error}", file=sys.stderr)
+
+
+def _refuse_empty(found: list[Trial] | list[tuple[Trial, Row]], keyword: str) -> None:
+    if not found:
+        raise BadUsage("nothing is selected" + (f": no experiment or claim holds '{keyword}'" if keyword else ""))
+
+
+def _store(root: Path) -> Store:
+    store = Store(results_folder(root))
+    if store.note:
+        print(f"crossexam: {store.note}", file=sys.stderr)
+    return store
+
+
+def _write(file: Path, lines: list[str]) -> None:
+    try:
+        file.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise BadUsage(f"cannot write {file}: {error}") from error
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

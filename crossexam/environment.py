@@ -1,0 +1,100 @@
+"""What a trial ran on: the part that its fingerprint holds, and the part that is only written down."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
+"""Import names that differ from the name of their distribution."""
+ALWAYS = ("numpy", "torch")
+
+
+@functools.cache
+def version(module: str) -> str:
+    """The installed version of the distribution behind a top-level module; "" for the standard library."""
+    name = module.split(".")[0]
+    if name in sys.stdlib_module_names:
+        return ""
+    try:
+        return metadata.version(DISTRIBUTIONS.get(name, name))
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def libraries(modules: set[str]) -> dict[str, str]:
+    """{library: version} of the numeric libraries among `modules`, and of those that always matter."""
+    names = {module.split(".")[0] for module in modules} | set(ALWAYS)
+    return {name: found for name in sorted(names) if (found := version(name))}
+
+
+@functools.cache
+def gpu_name() -> str:
+    """The name of the first CUDA device, found without importing torch; "" where there is none."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.strip().splitlines()[0] if found.strip() else ""
+
+
+def device_class(*, gpu: bool) -> str:
+    """`cpu-x86_64`, or `cuda-nvidia-h200`: machines of one class give the same metrics for the same trial."""
+    name = f"cuda-{gpu_name()}" if gpu else f"cpu-{platform.machine()}"
+    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")
+
+
+@functools.cache
+def commit(root: Path) -> str:
+    """The project's commit, with a digest of the uncommitted changes; "" outside git."""
+    try:
+        head = _git(root, "rev-parse", "HEAD").strip()
+        changes = _git(root, "diff", "HEAD")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head + (f"+{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=20, check=True).stdout
+
+
+def describe(device: Any) -> dict[str, Any]:
+    """The environment as the trial's own process sees it. Imports torch."""
+    import torch
+
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    if device.type == "cuda":
+        found |= {
+            "gpu": torch.cuda.get_device_name(device),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+        }
+    return found
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

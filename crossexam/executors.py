@@ -1,0 +1,233 @@
+"""Where jobs run. All executors give the same rows: `Local` isolates jobs in processes, `Inline` serves a debugger."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from crossexam.rows import Health
+from crossexam.worker import Job, perform
+
+GRACE = 1.0
+"""Seconds between asking a job to stop and killing it."""
+TAIL = 4000
+"""Characters of a job's output that are kept."""
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it deterministic cuBLAS refuses to run
+    "OMP_NUM_THREADS": "1",  # libraries other than torch; torch is told per trial
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    id: int
+    health: Health
+    cause: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory_gib: float = 0.0
+    tail: str = ""
+
+
+class Executor(Protocol):
+    """Runs jobs. `capacity` is in CPUs; the runner never starts more than that."""
+
+    capacity: int
+
+    def start(self, job: dict[str, Any]) -> int:
+        """Begin a job and return its id."""
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """What ended within that time; returns early when something has."""
+
+    def close(self) -> None:
+        """Stop everything that still runs, at once."""
+
+
+@dataclass
+class _Running:
+    job: Job
+    deadline: float
+    pid: int = 0
+    asked_to_stop: float = 0.0
+
+
+class LocalExecutor:
+    """One process per job, forked from a server that has imported torch."""
+
+    def __init__(self, root: Path, modules: Iterable[str], capacity: int) -> None:
+        self.capacity = capacity
+        self._scratch = tempfile.TemporaryDirectory(prefix="crossexam-", ignore_cleanup_errors=True)
+        self._root = root
+        self._modules = sorted(modules)
+        self._running: dict[int, _Running] = {}
+        self._buffer = b""
+        self._next = 0
+        self._start_server()
+
+    def _start_server(self) -> None:
+        ours, theirs = socket.socketpair()
+        here = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
+        command = [sys.executable, "-m", "crossexam.forkserver", str(theirs.fileno()), str(self._root), *self._modules]
+        self._log = Path(self._scratch.name) / "server.log"
+        with self._log.open("ab") as log:
+            self._server = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self._root,
+            )  # fmt: skip
+        theirs.close()
+        self._socket = ours
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(ours, selectors.EVENT_READ)
+
+    def start(self, job: dict[str, Any]) -> int:
+        self._next += 1
+        files = {name: str(Path(self._scratch.name) / f"{self._next}.{name}") for name in ("result", "output")}
+        sent = {**job, **files, "id": self._next}
+        self._running[self._next] = _Running(sent, time.monotonic() + 60 * job["minutes"])
+        try:
+            self._socket.sendall(json.dumps(sent).encode() + b"\n")
+        except OSError:
+            pass  # the server has died: `wait` reports every running job
+        return self._next
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        self._enforce_limits()
+        deadlines = [task.deadline for task in self._running.values()]
+        pause = max(0.0, min([seconds, 0.5, *(deadline - time.monotonic() for deadline in deadlines)]))
+        if not self._selector.select(pause):
+            return []
+        try:
+            received = self._socket.recv(1 << 16)
+        except ConnectionResetError:
+            received = b""
+        if not received:
+            return self._server_died()
+        *lines, self._buffer = (self._buffer + received).split(b"\n")
+        messages = [json.loads(line) for line in lines]
+        for message in messages:
+            if "pid" in message:
+                self._running[message["id"]].pid = message["pid"]
+        return [self._outcome(message) for message in messages if "status" in message]
+
+    def _enforce_limits(self) -> None:
+        now = time.monotonic()
+        for task in self._running.values():
+            if task.asked_to_stop and now > task.asked_to_stop + GRACE:
+                _signal_group(task.pid, signal.SIGKILL)
+            elif now > task.deadline and task.pid and not task.asked_to_stop:
+                _signal_group(task.pid, signal.SIGTERM)
+                task.asked_to_stop, task.deadline = now, now + GRACE
+
+    def _outcome(self, message: dict[str, Any]) -> Outcome:
+        task = self._running.pop(message["id"])
+        tail = _tail(Path(task.job["output"]))
+        result = Path(task.job["result"])
+        status = message["status"]
+        if task.asked_to_stop:
+            cause = f"stopped after its limit of {task.job['minutes']:g} minutes (needs.minutes)"
+            return Outcome(message["id"], "timeout", cause, seconds=60 * task.job["minutes"], tail=tail)
+        if not result.is_file():
+            return Outcome(message["id"], "error", _death(status), peak_memory_gib=message["peak"], tail=tail)
+        found = json.loads(result.read_text(encoding="utf-8"))
+        result.unlink()
+        return Outcome(message["id"], peak_memory_gib=round(message["peak"], 4), tail=tail, **found)
+
+    def _server_died(self) -> list[Outcome]:
+        """The server itself was killed; the kernel has taken its jobs along. Start another one for what is left."""
+        cause = f"the fork server died: {_tail(self._log).strip()[-300:] or 'killed'}"
+        lost = [
+            Outcome(number, "error", cause, tail=_tail(Path(task.job["output"])))
+            for number, task in self._running.items()
+        ]
+        self._running.clear()
+        self._selector.close()
+        self._socket.close()
+        self._buffer = b""
+        self._start_server()
+        return lost
+
+    def close(self) -> None:
+        for task in self._running.values():
+            if task.pid:
+                _signal_group(task.pid, signal.SIGKILL)
+        self._selector.close()
+        self._socket.close()  # the server ends when its socket does, and its jobs with it
+        try:
+            self._server.wait(timeout=GRACE)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._scratch.cleanup()
+
+
+class InlineExecutor:
+    """Jobs in this very process, one after the other: for a debugger, without isolation or limits."""
+
+    capacity = 1
+
+    def __init__(self, root: Path) -> None:
+        os.environ.update(ENVIRONMENT)
+        sys.path.insert(0, str(root))
+        self._ended: list[Outcome] = []
+        self._next = 0
+
+    def start(self, job: dict[str, Any]) -> int:
+        self._next += 1
+        with tempfile.TemporaryDirectory(prefix="crossexam-") as scratch:
+            result = Path(scratch) / "result"
+            # No memory limit: it would stay on this process when the job is over.
+            perform({**job, "result": str(result), "memory_gib": None})
+            self._ended.append(Outcome(self._next, **json.loads(result.read_text(encoding="utf-8"))))
+        return self._next
+
+    def wait(self, seconds: float) -> list[Outcome]:  # noqa: ARG002 - nothing runs while nobody looks
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        """Nothing is left running."""
+
+
+def _death(status: int) -> str:
+    if status >= 0:
+        return f"its process ended with status {status} and no result"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    hint = " (the system may have run out of memory)" if -status == signal.SIGKILL else ""
+    return f"its process was killed by {name}{hint}"
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # it ended in between, or has not made its group yet: the next round tries again
+
+
+def _tail(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - TAIL))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,433 @@
+"""A paper as data: what `paper.toml` may say, and its loader. Nothing here imports torch or the suite's code."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from crossexam.problems import Flaw, Key, Reader, Validated, did_you_mean
+from crossexam.rules import RULES, Params, Rule, TrendRule
+
+Tier = Literal["exact", "small", "full"]
+TIERS: tuple[Tier, ...] = ("exact", "small", "full")
+
+Provenance = Literal[
+    "abstract", "official-readme", "official-code", "paper-text", "derived", "copy", "secondary", "recalled"
+]
+ASSERTABLE = ("abstract", "official-readme", "official-code", "paper-text")
+"""Provenances that somebody has seen at the source: only such a number may be asserted."""
+
+T = TypeVar("T")
+
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Needs(Validated):
+    """What a trial of an experiment needs; it is stopped at the limits and `blocked` where something is absent."""
+
+    data: tuple[str, ...] = ()
+    """Names in the catalogue of reference data."""
+    packages: tuple[str, ...] = ()
+    """Importable modules beyond the core dependencies."""
+    models: tuple[str, ...] = ()
+    """Pretrained models, by the name that their library knows."""
+    minutes: float = 5.0
+    """Wall-clock limit of one trial."""
+    memory_gib: float = 4.0
+    """Memory limit of one trial, beyond what importing torch takes."""
+    gpu_memory_gib: float = 0.0
+    """GPU memory; above zero the trial needs CUDA."""
+    cpus: int = 1
+    """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        for name in ("minutes", "memory_gib", "cpus"):
+            if getattr(self, name) <= 0:
+                yield Flaw(name, "is not positive", "a limit is > 0")
+        if self.gpu_memory_gib < 0:
+            yield Flaw("gpu_memory_gib", "is negative", "use 0 for no GPU")
+
+
+@dataclass(frozen=True)
+class Protocol(Validated):
+    """How an experiment is run, in words, so that a stranger can judge what it is comparable with."""
+
+    data: str = ""
+    split: str = ""
+    preprocessing: str = ""
+    model: str = ""
+    optimiser: str = ""
+    schedule: str = ""
+    tuning: str = ""
+    """How the hyper-parameters of every arm were chosen."""
+    checkpoint: str = ""
+    """Which state is evaluated: last, or best on validation."""
+    evaluation: str = ""
+    """Definition of the metric, and on how many examples."""
+    deviations: str = ""
+    """Where this departs from the paper ("none" is an answer)."""
+
+
+@dataclass(frozen=True)
+class Artifact(Validated):
+    """An expensive intermediate that trials share: a function of experiments.py that returns named tensors."""
+
+    name: str
+    by: tuple[str, ...] = ("seed",)
+    """What it depends on: "seed", "arm" or names of parameters of the experiments that use it."""
+    minutes: float = 10.0
+    memory_gib: float = 8.0
+    cpus: int = 1
+    data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Experiment(Validated):
+    """A function that measures, with its arms, seeds, parameter grid and needs."""
+
+    name: str
+    tier: Tier
+    arms: tuple[str, ...] = ("method",)
+    seeds: int = 1
+    params: Params = field(default_factory=dict)
+    needs: Needs = Needs()
+    uses: tuple[str, ...] = ()
+    protocol: Protocol | None = None
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.seeds < 1:
+            yield Flaw("seeds", f"is {self.seeds}", "at least one seed")
+        if not self.arms:
+            yield Flaw("arms", "is empty", 'name at least one arm, such as "method"')
+        if len(set(self.arms)) < len(self.arms):
+            yield Flaw("arms", "names an arm twice", "remove one")
+        for name, value in self.params.items():
+            if name in ("arm", "seed", "device") or name in self.uses:
+                yield Flaw(f"params.{name}", "is passed by the harness", "choose another name")
+            if value == [] or isinstance(value, Mapping):
+                yield Flaw(f"params.{name}", f"is {value!r}", "a parameter is a value or a non-empty list of values")
+        if self.tier == "exact" and self.needs.data:
+            yield Flaw("needs.data", "is not for the exact tier", "the exact tier needs no files: use small")
+        if self.tier != "exact":
+            missing = [name for name in ("data", "model", "tuning", "evaluation", "deviations") if not self._says(name)]
+            if missing:
+                yield Flaw("protocol", f"lacks {', '.join(missing)}", "a stranger must be able to judge it again")
+
+    def _says(self, name: str) -> bool:
+        return self.protocol is not None and bool(getattr(self.protocol, name).strip())
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every point of the parameter grid, in the order of the file."""
+        axes = [value if isinstance(value, list) else [value] for value in self.params.values()]
+        return [dict(zip(self.params, point, strict=True)) for point in itertools.product(*axes)]
+
+
+@dataclass(frozen=True)
+class Decision(Validated):
+    """The decision fields that a rule does not hold itself. Changed ones start a new series of verdicts."""
+
+    alpha: float = 0.05
+    n_min: int = 5
+    """Fewest seeds for a verdict. Below it a statistical rule is inconclusive."""
+    n_max: int = 20
+    """Most seeds that are worth asking for."""
+    kappa: float = 2.0
+    """How many standard deviations the margin was meant to be (3 with a one-run paper)."""
+    history: str = ""
+    """A file of rows in the project, from other seeds, whose spread is pooled with this run's."""
+    environments: tuple[str, ...] = ()
+    """Device classes that may decide the claim; empty: any."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not 0 < self.alpha < 0.5:
+            yield Flaw("alpha", f"is {self.alpha:g}", "it lies between 0 and 0.5")
+        if not 1 <= self.n_min <= self.n_max:
+            yield Flaw("n_min", f"is {self.n_min}", f"it lies between 1 and n_max ({self.n_max})")
+
+
+@dataclass(frozen=True)
+class Claim(Validated):
+    """One checkable statement of the paper, and the rule that turns rows into a verdict."""
+
+    id: str
+    says: str
+    where: str
+    provenance: Provenance
+    experiment: str
+    rule: Rule
+    decision: Decision = Decision()
+    expected: Verdict = "reproduced"
+    finding: str = ""
+    version: int = 1
+    """Raised by hand with every changed rule, protocol or decision, so that the change shows in the diff."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.rule.kind in ("level", "effect") and self.provenance not in ASSERTABLE:
+            yield Flaw(
+                "provenance",
+                f"is '{self.provenance}': nobody has seen the asserted number",
+                f"assert only numbers that are {', '.join(ASSERTABLE)}; list the others under [[reported]]",
+            )
+        if self.expected != "reproduced" and not self.finding.strip():
+            yield Flaw("finding", "is missing", f"say what was measured and tried, for '{self.expected}' is a finding")
+        if self.rule.kind == "order" and self.decision.n_min < 5:
+            yield Flaw("decision.n_min", "is below 5", "with fewer seeds no sign-flip test can reach p <= 0.05")
+
+
+@dataclass(frozen=True)
+class Reported(Validated):
+    """One number of the paper in the ledger: asserted, tested small, listed only, or unobtainable and why."""
+
+    id: str
+    setting: str
+    metric: str
+    where: str
+    provenance: Provenance
+    state: Literal["asserted", "small", "listed", "unobtainable"]
+    method: Any = None
+    baseline: Any = None
+    spread: str = ""
+    claims: tuple[str, ...] = ()
+    why: str = ""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.state == "asserted" and self.provenance not in ASSERTABLE:
+            yield Flaw("state", f"asserts a number that is '{self.provenance}'", "list it, or find it at the source")
+        if self.state in ("asserted", "small") and not self.claims:
+            yield Flaw("claims", "is missing", f"name the claims that make it '{self.state}'")
+        if self.state in ("listed", "unobtainable") and not self.why.strip():
+            yield Flaw("why", "is missing", f"say why the number is {self.state}")
+
+
+@dataclass(frozen=True)
+class Fault(Validated):
+    """A planted fault: a small edit of method.py that must turn at least one of `breaks` red."""
+
+    id: str
+    says: str
+    replace: str
+    by: str
+    breaks: tuple[str, ...]
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.replace == self.by:
+            yield Flaw("by", "equals replace", "a fault changes something")
+        if not self.breaks:
+            yield Flaw("breaks", "is empty", "name the claims that this fault must turn red")
+
+
+@dataclass(frozen=True)
+class About(Validated):
+    """The `[paper]` table."""
+
+    title: str
+    arxiv: str
+    summary: str
+    field: str = "other"
+    venue: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One suite, as its `paper.toml` describes it."""
+
+    slug: str
+    folder: Path
+    about: About
+    experiments: Mapping[str, Experiment]
+    artifacts: Mapping[str, Artifact]
+    claims: tuple[Claim, ...]
+    reported: tuple[Reported, ...]
+    faults: tuple[Fault, ...]
+
+    @property
+    def package(self) -> str:
+        """The suite's importable name."""
+        return f"suites.{self.folder.name}"
+
+    def tier(self, claim: Claim) -> Tier:
+        """The tier of the claim's experiment."""
+        return self.experiments[claim.experiment].tier
+
+    def series(self, claim: Claim) -> str:
+        """A digest of all that decides the claim: rule, decision and protocol. A new digest is a new series."""
+        experiment = self.experiments[claim.experiment]
+        decided_by = {
+            "rule": [claim.rule.kind, asdict(claim.rule)],
+            "decision": asdict(claim.decision),
+            "protocol": asdict(experiment.protocol) if experiment.protocol else None,
+        }
+        return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_paper(folder: Path) -> Paper:
+    """Read and check `folder/paper.toml`. Raises `BadFile` with every problem that it has."""
+    file = folder / "paper.toml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    reader = Reader(file, text)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reader.refuse((), f"is not valid TOML: {error}", "mend the syntax")
+        reader.finish()
+    if not text:
+        reader.refuse((), "is missing or empty", "start from `crossexam new`")
+        reader.finish()
+    for name in table.keys() - {"paper", "experiment", "artifact", "claim", "reported", "fault"}:
+        reader.refuse((name,), "is an unknown table", did_you_mean(name, ["paper", "experiment", "claim", "reported"]))
+
+    about = reader.read(About, table.get("paper", {}), ("paper",))
+    artifacts = _named(reader, Artifact, table, "artifact")
+    experiments = _named(reader, Experiment, table, "experiment")
+    claims = [claim for key, body in _items(reader, table, "claim") if (claim := _claim(reader, body, key))]
+    reported = [item for key, body in _items(reader, table, "reported") if (item := reader.read(Reported, body, key))]
+    faults = [fault for key, body in _items(reader, table, "fault") if (fault := reader.read(Fault, body, key))]
+
+    _check_unique(reader, table)
+    _check_references(reader, table, artifacts, experiments, claims)
+    _check_code(reader, folder, table, experiments, artifacts, faults)
+    reader.finish()
+    assert about is not None  # otherwise `finish` has raised
+    slug = folder.name.replace("_", "-")
+    return Paper(slug, folder, about, experiments, artifacts, tuple(claims), tuple(reported), tuple(faults))
+
+
+def _named(reader: Reader, cls: type[T], table: Mapping[str, Any], name: str) -> dict[str, T]:
+    """The tables `[name.x]` by their x."""
+    bodies = table.get(name, {})
+    if not isinstance(bodies, Mapping):
+        reader.refuse((name,), "is not a table of tables", f"write [{name}.some_name]")
+        return {}
+    read = {key: reader.read(cls, body, (name, key), name=key) for key, body in bodies.items()}
+    return {key: value for key, value in read.items() if value is not None}
+
+
+def _items(reader: Reader, table: Mapping[str, Any], name: str) -> Iterator[tuple[Key, Mapping[str, Any]]]:
+    """The tables of an array `[[name]]` with their keys."""
+    bodies = table.get(name, [])
+    if not isinstance(bodies, list):
+        reader.refuse((name,), "is not an array of tables", f"write [[{name}]]")
+        return
+    yield from (((name, index), body) for index, body in enumerate(bodies))
+
+
+def _claim(reader: Reader, body: Mapping[str, Any], key: Key) -> Claim | None:
+    """A claim with its rule, whose class depends on `rule.kind`."""
+    rule = None
+    table = body.get("rule")
+    if not isinstance(table, Mapping):
+        reader.refuse((*key, "rule"), "is missing or not a table", 'write rule = { kind = "exact", ... }')
+    elif (kind := table.get("kind")) not in RULES:
+        reader.refuse((*key, "rule", "kind"), f"is {kind!r}", did_you_mean(str(kind), RULES))
+    else:
+        rule = reader.read(RULES[kind], {k: v for k, v in table.items() if k != "kind"}, (*key, "rule"))
+    rest = {name: value for name, value in body.items() if name != "rule"}
+    # A claim whose rule is refused is still read, with a rule that is never used, so that all its problems show.
+    claim = reader.read(Claim, rest, key, rule=rule or Rule(metric="refused"))
+    return claim if rule else None
+
+
+def _check_unique(reader: Reader, table: Mapping[str, Any]) -> None:
+    for name in ("claim", "reported", "fault"):
+        seen: set[str] = set()
+        for key, body in _items(reader, table, name):
+            if body.get("id") in seen:
+                reader.refuse((*key, "id"), f"{body['id']!r} is used twice", "ids are unique within a paper")
+            seen.add(body.get("id", ""))
+
+
+def _check_references(
+    reader: Reader,
+    table: Mapping[str, Any],
+    artifacts: Mapping[str, Artifact],
+    experiments: Mapping[str, Experiment],
+    claims: list[Claim],
+) -> None:
+    """Everything that is named must exist: experiments, arms, parameters, artifacts, claims."""
+    for name, experiment in experiments.items():
+        for used in experiment.uses:
+            if used not in artifacts:
+                reader.refuse(("experiment", name, "uses"), f"names {used!r}", did_you_mean(used, artifacts))
+            else:
+                for part in set(artifacts[used].by) - {"seed", "arm"} - set(experiment.params):
+                    reader.refuse(("artifact", used, "by"), f"names {part!r}", f"'{name}' has no such parameter")
+    keys = {body.get("id"): key for key, body in _items(reader, table, "claim")}
+    for claim in claims:
+        key = keys[claim.id]
+        if claim.experiment not in experiments:
+            if claim.experiment not in table.get("experiment", {}):
+                known = did_you_mean(claim.experiment, experiments)
+                reader.refuse((*key, "experiment"), f"{claim.experiment!r} does not exist", known)
+            continue
+        experiment = experiments[claim.experiment]
+        for arm in claim.rule.arms:
+            if arm not in experiment.arms:
+                known = did_you_mean(arm, experiment.arms)
+                reader.refuse((*key, "rule"), f"names the arm {arm!r}, which '{experiment.name}' has not", known)
+        if isinstance(claim.rule, TrendRule) and claim.rule.over and claim.rule.over not in experiment.params:
+            reader.refuse(
+                (*key, "rule", "over"), f"is {claim.rule.over!r}", did_you_mean(claim.rule.over, experiment.params)
+            )
+        if claim.rule.statistical and claim.decision.n_min > experiment.seeds and experiment.tier != "full":
+            reader.refuse(
+                key,
+                f"needs {claim.decision.n_min} seeds but '{experiment.name}' has {experiment.seeds}",
+                "raise `seeds` of the experiment, or set decision = { n_min = ... } with care",
+            )
+        for name, value in claim.rule.at.items():
+            axis = experiment.params.get(name)
+            known_values = axis if isinstance(axis, list) else [axis]
+            wanted = value if isinstance(value, list) else [value]
+            if name not in experiment.params:
+                reader.refuse((*key, "rule", "at"), f"names {name!r}", did_you_mean(name, experiment.params))
+            elif any(one not in known_values for one in wanted):
+                reader.refuse((*key, "rule", "at"), f"asks for {name} = {value!r}", f"'{experiment.name}' has {axis!r}")
+    for name in ("reported", "fault"):
+        for key, body in _items(reader, table, name):
+            field_name = "claims" if name == "reported" else "breaks"
+            for claim_id in body.get(field_name, []):
+                if claim_id not in keys:
+                    reader.refuse((*key, field_name), f"names {claim_id!r}", did_you_mean(claim_id, map(str, keys)))
+
+
+def _check_code(
+    reader: Reader,
+    folder: Path,
+    table: Mapping[str, Any],
+    experiments: Mapping[str, Experiment],
+    artifacts: Mapping[str, Artifact],
+    faults: list[Fault],
+) -> None:
+    """The functions must be there and the texts that faults replace must occur once; nothing is imported for it."""
+    source = folder / "experiments.py"
+    try:
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+    except OSError:
+        reader.refuse((), "has no experiments.py beside it", "write one function per experiment")
+        return
+    except SyntaxError as error:
+        reader.refuse((), f"stands beside an experiments.py that does not parse (line {error.lineno})", f"{error.msg}")
+        return
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for kind, names in (("experiment", experiments), ("artifact", artifacts)):
+        for name in names:
+            if name not in functions:
+                wrong = "has no function of that name in experiments.py"
+                reader.refuse((kind, name), wrong, did_you_mean(name, functions))
+    method = folder / "method.py"
+    text = method.read_text(encoding="utf-8") if method.is_file() else ""
+    keys = {body.get("id"): key for key, body in _items(reader, table, "fault")}
+    for fault in faults:
+        if (count := text.count(fault.replace)) != 1:
+            reader.refuse(
+                (*keys[fault.id], "replace"), f"occurs {count} times in method.py", "quote a text that occurs once"
+            )

@@ -1,0 +1,182 @@
+"""From papers to trials, each with its fingerprint and what keeps it from running here. Imports no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crossexam.environment import device_class, gpu_name, libraries, version
+from crossexam.paper import TIERS, Artifact, Experiment, Needs, Paper, Tier
+from crossexam.rows import digest
+from crossexam.source import Project
+from reference.catalog import DataError, catalog, get
+
+
+@dataclass(frozen=True)
+class Build:
+    """One artifact that trials wait for."""
+
+    paper: Paper
+    artifact: Artifact
+    inputs: Mapping[str, Any]
+    """Values of what the artifact depends on: seed, arm, parameters."""
+    recipe: str
+    """Digest of what is asked for: inputs, code, data."""
+    fingerprint: str
+    """Digest of the recipe and of what it is built on."""
+    gpu: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Experiment x arm x params x seed: what is scheduled, isolated, cached and recorded."""
+
+    paper: Paper
+    experiment: Experiment
+    arm: str
+    params: Mapping[str, Any]
+    seed: int
+    subject: str
+    setting: str
+    parts: Mapping[str, str]
+    code: Mapping[str, str] = field(repr=False)
+    """{definition: digest} of all code that it depends on; the row keeps its digest, the store its text."""
+    device: str
+    builds: tuple[Build, ...] = ()
+    blocked: str = ""
+    """What is missing and how to get it; empty where the trial can run."""
+
+    @property
+    def fingerprint(self) -> str:
+        return digest([self.subject, self.setting])
+
+    @property
+    def needs_gpu(self) -> bool:
+        return self.experiment.needs.gpu_memory_gib > 0
+
+    @property
+    def name(self) -> str:
+        """Readable, and unique within a plan."""
+        point = ",".join(f"{key}={value}" for key, value in self.params.items())
+        return f"{self.paper.slug}/{self.experiment.name}/{self.arm}{f'[{point}]' if point else ''}#{self.seed}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the papers is meant: `--tier`, `-k` and `--seeds`."""
+
+    tiers: tuple[Tier, ...] = TIERS
+    keyword: str = ""
+    seeds: int | None = None
+
+    def experiments(self, paper: Paper) -> Iterator[Experiment]:
+        """Experiments of the tiers whose name, or one of whose claims, holds the keyword."""
+        for experiment in paper.experiments.values():
+            claims = [claim.id for claim in paper.claims if claim.experiment == experiment.name]
+            if experiment.tier in self.tiers and any(self.keyword in name for name in (experiment.name, *claims)):
+                yield experiment
+
+    def keeps(self, paper: Paper, claim_id: str, experiment: str) -> bool:
+        """Whether a claim is meant."""
+        wanted = paper.experiments[experiment].tier in self.tiers
+        return wanted and (self.keyword in claim_id or self.keyword in experiment)
+
+
+def plan(paper: Paper, root: Path, selection: Selection, project: Project | None = None) -> list[Trial]:
+    """All selected trials of a paper, in the order of its file."""
+    project = project or Project(root)
+    trials: list[Trial] = []
+    for experiment in selection.experiments(paper):
+        trials.extend(_trials(paper, experiment, selection.seeds or experiment.seeds, project))
+    return trials
+
+
+def _trials(paper: Paper, experiment: Experiment, seeds: int, project: Project) -> Iterator[Trial]:
+    module, gpu = f"{paper.package}.experiments", experiment.needs.gpu_memory_gib > 0
+    code = project.digests(module, experiment.name)
+    shared = {
+        "code": digest(code),
+        "data": " ".join(f"{name}={_checksum(name)}" for name in experiment.needs.data),
+        "threads": str(experiment.needs.cpus),
+    }
+    where = _setting(project.foreign(module, experiment.name), gpu=gpu)
+    recipes = {name: _recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses}
+    obstacle = blocked(experiment.needs, paper.slug)
+    for point, seed, arm in itertools.product(experiment.grid(), range(seeds), experiment.arms):
+        inputs = {"seed": seed, "arm": arm, **point}
+        builds = tuple(recipe(inputs) for recipe in recipes.values())
+        made = {f"artifact {build.artifact.name}": build.recipe for build in builds}
+        yield Trial(
+            paper,
+            experiment,
+            arm,
+            point,
+            seed,
+            subject=digest([paper.slug, experiment.name, inputs, shared, made]),
+            setting=digest(where),
+            parts={**shared, **made, **where},
+            code=code,
+            device=where["device"],
+            builds=builds,
+            blocked=obstacle,
+        )
+
+
+def _setting(modules: set[str], *, gpu: bool) -> dict[str, str]:
+    """What a trial runs on, as far as it may change its metrics."""
+    versions = " ".join(f"{name}={found}" for name, found in libraries(modules).items())
+    return {"libraries": versions, "device": device_class(gpu=gpu)}
+
+
+def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) -> Callable[[Mapping[str, Any]], Build]:
+    """A function from a trial's inputs to the build of `artifact` that it waits for."""
+    module = f"{paper.package}.experiments"
+    code = digest(project.digests(module, artifact.name))
+    data = {name: _checksum(name) for name in artifact.data}
+    where = _setting(project.foreign(module, artifact.name), gpu=gpu)
+
+    def build(inputs: Mapping[str, Any]) -> Build:
+        depends = {name: inputs[name] for name in artifact.by}
+        recipe = digest([artifact.name, depends, artifact.cpus, code, data])
+        return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu)
+
+    return build
+
+
+def _checksum(name: str) -> str:
+    try:
+        return catalog()[name].checksum() if name in catalog() else "unknown"
+    except DataError as error:  # a damaged file: the trial itself will say so
+        return f"damaged: {error}"
+
+
+def blocked(needs: Needs, slug: str) -> str:
+    """What an experiment lacks on this machine and how to get it; empty where nothing."""
+    for name in needs.data:
+        try:
+            entry = get(name)
+        except DataError as error:
+            return str(error)
+        if not entry.available:
+            return f"needs the data set '{name}': {entry.remedy}"
+    for package in needs.packages:
+        if importlib.util.find_spec(package) is None:
+            return f"needs the package '{package}': python -m pip install {package}"
+    for model in needs.models:
+        if version("transformers") == "absent":
+            return f"needs the model '{model}', and transformers to load it: python -m pip install 'crossexam[models]'"
+    if needs.gpu_memory_gib > 0 and not gpu_name():
+        return (
+            f"needs CUDA with {needs.gpu_memory_gib:g} GiB: on such a machine run "
+            f"`python -m crossexam run {slug} --tier full --export rows.jsonl`, then here `crossexam import rows.jsonl`"
+        )
+    return ""
+
+
+def matching(trials: Collection[Trial], text: str) -> list[Trial]:
+    """Trials whose name or fingerprint begins with `text`."""
+    return [trial for trial in trials if trial.name.startswith(text) or trial.fingerprint.startswith(text)]

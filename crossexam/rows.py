@@ -1,0 +1,73 @@
+"""A row: what one trial measured, with its whole environment. Rows are facts and never change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA = 1
+"""Version of the row's fields. Raise it with a migration in `store.MIGRATIONS`."""
+
+Health = Literal["done", "error", "timeout", "blocked"]
+Metrics = Mapping[str, float | list[float]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial's outcome. `fingerprint` = hash of `subject` (what was asked) and `setting` (on what it ran)."""
+
+    paper: str
+    experiment: str
+    arm: str
+    seed: int
+    params: Mapping[str, Any]
+    tier: str
+    subject: str
+    setting: str
+    fingerprint: str
+    device: str
+    health: Health
+    metrics: Metrics = field(default_factory=dict)
+    cause: str = ""
+    """Why it is not done, in one line that a person can act on."""
+    tail: str = ""
+    """The end of what the trial printed."""
+    started: str = ""
+    """UTC, ISO 8601."""
+    seconds: float = 0.0
+    peak_memory_gib: float = 0.0
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what the fingerprint is made of."""
+    environment: str = ""
+    """Digest of the environment; the store keeps its text."""
+
+    @property
+    def id(self) -> str:
+        """A digest of all fields: the same row imported twice is the same row."""
+        return digest(asdict(self))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Row:
+        """The row of a record of the current schema. Raises ValueError for any other."""
+        if record.get("schema") != SCHEMA:
+            raise ValueError(f"a row of schema {record.get('schema')!r}; this version reads schema {SCHEMA}")
+        return Row(**{name: value for name, value in record.items() if name != "schema"})
+
+
+def canonical(value: Any) -> str:
+    """One text for one value, so that equal values have equal digests."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=dict)
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
+
+
+def same_params(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    return canonical(left) == canonical(right)

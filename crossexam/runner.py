@@ -1,0 +1,204 @@
+"""Runs a plan: reuses rows, orders artifacts before trials, stores each row the moment its trial ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from crossexam.environment import commit, libraries
+from crossexam.executors import Executor, Outcome
+from crossexam.plan import Build, Trial
+from crossexam.rows import Row, digest
+from crossexam.source import Project
+from crossexam.store import Store
+
+POLL = 0.2
+"""Seconds between looks at trials that another run has taken."""
+
+
+@dataclass
+class Progress:
+    """How far a run is; listeners get it after every change."""
+
+    total: int = 0
+    cached: int = 0
+    done: int = 0
+    failed: int = 0
+    blocked: int = 0
+    running: dict[int, str] = field(default_factory=dict)
+    last: Row | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+@dataclass
+class Runner:
+    """Takes the trials of a plan to rows. `start_executor` is called only if something has to run."""
+
+    store: Store
+    root: Path
+    start_executor: Callable[[set[str]], Executor]
+    listener: Listener = lambda progress: None
+    fresh: bool = False
+
+    def run(self, trials: Sequence[Trial]) -> list[Row]:
+        """Rows for all trials, in the order given. Interrupting it loses only what was in flight."""
+        self._progress = Progress(total=len(trials))
+        self._rows: dict[str, Row] = {}
+        waiting: list[Trial] = []
+        for trial in trials:
+            row = None if self.fresh else self.store.done(trial.fingerprint)
+            if row is not None:
+                self._progress.cached += 1
+                self._rows[trial.fingerprint] = row
+            elif trial.blocked:
+                self._progress.blocked += 1
+                self._rows[trial.fingerprint] = _row(trial, Outcome(0, "blocked", trial.blocked), "")
+            else:
+                waiting.append(trial)
+        self.listener(self._progress)
+        if waiting:
+            self._execute(waiting)
+        return [self._rows[trial.fingerprint] for trial in trials]
+
+    def _execute(self, waiting: list[Trial]) -> None:
+        self._project = project = Project(self.root)
+        modules = {"torch", "numpy"}
+        for trial in waiting:
+            modules |= project.foreign(f"{trial.paper.package}.experiments", trial.experiment.name)
+        executor = self.start_executor(modules)
+        self._commit = commit(self.root)
+        self._jobs: dict[int, Trial | Build] = {}
+        self._started: dict[int, str] = {}
+        self._broken: dict[str, str] = {}
+        # Longest first keeps the machine busy to the end; the limit is the best guess of length that there is.
+        waiting.sort(key=lambda trial: -trial.experiment.needs.minutes)
+        try:
+            while waiting or self._jobs:
+                waiting = self._start_some(executor, waiting)
+                if not self._jobs:
+                    time.sleep(POLL)  # all that is left is being run by others
+                for outcome in executor.wait(POLL if waiting and not self._full(executor, waiting) else 1.0):
+                    self._finish(outcome)
+        finally:
+            executor.close()
+
+    def _start_some(self, executor: Executor, waiting: list[Trial]) -> list[Trial]:
+        """Start what fits and return what is still to do."""
+        left = []
+        for trial in waiting:
+            if self._settled(trial):
+                continue
+            if self._busy() and self._busy() + trial.experiment.needs.cpus > executor.capacity:
+                left.append(trial)
+                continue
+            missing = [build for build in trial.builds if not self.artifact_file(build).is_file()]
+            if missing:
+                left.append(trial)
+                self._start(executor, missing[0])
+            elif trial.needs_gpu and any(self._gpu(job) for job in self._jobs.values()):
+                left.append(trial)  # one trial at a time has the GPU
+            elif self._start(executor, trial) is False:
+                left.append(trial)
+        return left
+
+    def _settled(self, trial: Trial) -> bool:
+        """Whether nothing is left to do for it: another run has measured it, or its artifact cannot be built."""
+        for build in trial.builds:
+            if build.fingerprint in self._broken:
+                cause = f"artifact '{build.artifact.name}' failed: {self._broken[build.fingerprint]}"
+                self._record(trial, Outcome(0, "error", cause), "")
+                return True
+        return False
+
+    def _start(self, executor: Executor, job: Trial | Build) -> bool:
+        if any(job.fingerprint == other.fingerprint for other in self._jobs.values()):
+            return False
+        if not self.store.lock(job.fingerprint):
+            return False  # another run has it; look again later
+        if isinstance(job, Trial) and not self.fresh and (row := self.store.done(job.fingerprint)):
+            self.store.unlock(job.fingerprint)
+            self._progress.cached += 1
+            self._rows[job.fingerprint] = row
+            self.listener(self._progress)
+            return True
+        started = datetime.now(UTC).isoformat(timespec="milliseconds")
+        number = executor.start(self._trial_job(job) if isinstance(job, Trial) else self._build_job(job))
+        self._jobs[number] = job
+        self._started[number] = started
+        self._progress.running[number] = job.name if isinstance(job, Trial) else f"artifact {job.artifact.name}"
+        self.listener(self._progress)
+        return True
+
+    def _trial_job(self, trial: Trial) -> dict[str, Any]:
+        module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
+        paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
+        foreign = self._project.foreign(module, trial.experiment.name)
+        return {
+            "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
+            "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
+            "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
+            "libraries": libraries(foreign), "commit": self._commit,
+        }  # fmt: skip
+
+    def _build_job(self, build: Build) -> dict[str, Any]:
+        artifact = build.artifact
+        return {
+            "kind": "artifact", "paper": build.paper.slug, "module": f"{build.paper.package}.experiments",
+            "function": artifact.name, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
+            "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
+            "artifact": str(self.artifact_file(build)),
+        }  # fmt: skip
+
+    def artifact_file(self, build: Build) -> Path:
+        """Where an artifact is kept, by its fingerprint."""
+        return self.store.folder / "artifacts" / f"{build.artifact.name}-{build.fingerprint}.safetensors"
+
+    def _finish(self, outcome: Outcome) -> None:
+        job = self._jobs.pop(outcome.id)
+        self._progress.running.pop(outcome.id)
+        if isinstance(job, Trial):
+            self._record(job, outcome, self._started[outcome.id])
+        elif outcome.health != "done":
+            self._broken[job.fingerprint] = outcome.cause
+        self.store.unlock(job.fingerprint)
+
+    def _record(self, trial: Trial, outcome: Outcome, started: str) -> None:
+        row = _row(trial, outcome, started)
+        texts = [trial.code, outcome.environment] if outcome.environment else [trial.code]
+        self.store.add(row, *texts)
+        self._rows[trial.fingerprint] = row
+        self._progress.done += outcome.health == "done"
+        self._progress.failed += outcome.health != "done"
+        self._progress.last = row
+        self.listener(self._progress)
+
+    def _busy(self) -> int:
+        return sum(_cpus(job) for job in self._jobs.values())
+
+    def _full(self, executor: Executor, waiting: Iterable[Trial]) -> bool:
+        return self._busy() + min(_cpus(trial) for trial in waiting) > executor.capacity
+
+    @staticmethod
+    def _gpu(job: Trial | Build) -> bool:
+        return job.needs_gpu if isinstance(job, Trial) else job.gpu
+
+
+def _cpus(job: Trial | Build) -> int:
+    return job.experiment.needs.cpus if isinstance(job, Trial) else job.artifact.cpus
+
+
+def _row(trial: Trial, outcome: Outcome, started: str) -> Row:
+    return Row(
+        paper=trial.paper.slug, experiment=trial.experiment.name, arm=trial.arm, seed=trial.seed,
+        params=trial.params, tier=trial.experiment.tier, subject=trial.subject, setting=trial.setting,
+        fingerprint=trial.fingerprint, device=trial.device, health=outcome.health, metrics=outcome.metrics,
+        cause=outcome.cause, tail="" if outcome.health == "done" else outcome.tail, started=started,
+        seconds=round(outcome.seconds, 4), peak_memory_gib=outcome.peak_memory_gib, parts=trial.parts,
+        environment=digest(outcome.environment) if outcome.environment else "",
+    )  # fmt: skip

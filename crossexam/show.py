@@ -1,0 +1,338 @@
+"""What a person sees: tables, a live display on a terminal, plain lines in a pipe; and the records behind `--json`."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from crossexam.judge import Finding, Judgement
+from crossexam.paper import TIERS, Paper
+from crossexam.plan import Trial
+from crossexam.rows import Row
+from crossexam.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
+from crossexam.runner import Progress
+from crossexam.session import Explanation
+from reference.catalog import DataSet
+
+PIPE_WIDTH = 160
+STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for whole tables in a pipe. Obeys NO_COLOR."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def papers(loaded: Sequence[Paper]) -> None:
+    table = Table("paper", *TIERS, "title", box=None, header_style="bold")
+    for paper in loaded:
+        tiers = Counter(paper.tier(claim) for claim in paper.claims)
+        table.add_row(paper.slug, *(str(tiers[tier]) for tier in TIERS), escape(paper.about.title))
+    console().print(table)
+
+
+def paper(loaded: Paper, judgements: Sequence[Judgement]) -> None:
+    out = console()
+    out.print(f"[bold]{escape(loaded.about.title)}[/bold]")
+    facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.code]
+    out.print(escape(" · ".join(filter(None, facts))), escape(loaded.about.summary), sep="\n")
+    verdicts(loaded, judgements, [])
+    states = Counter(item.state for item in loaded.reported)
+    out.print(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
+    out.print(f"Planted faults: {len(loaded.faults)}. Run it: crossexam run {loaded.slug}")
+
+
+def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
+    table = Table("experiment", "tier", "trials", "cached", "blocked", "limit, minutes", box=None, header_style="bold")
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.paper.slug, trial.experiment.name), []).append(trial)
+    obstacles = {}
+    for (slug, name), group in groups.items():
+        known = sum(trial.fingerprint in cached for trial in group)
+        blocked = [trial for trial in group if trial.blocked and trial.fingerprint not in cached]
+        left = len(group) - known - len(blocked)
+        limit = left * group[0].experiment.needs.minutes
+        table.add_row(
+            f"{slug}/{name}", group[0].experiment.tier, *map(str, (len(group), known, len(blocked))), f"{limit:g}"
+        )
+        if blocked:
+            obstacles[f"{slug}/{name}"] = blocked[0].blocked
+    out = console()
+    out.print(table)
+    for name, obstacle in obstacles.items():
+        out.print(f"{name} is blocked: {escape(obstacle)}")
+
+
+def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str]) -> None:
+    """One line per claim, then what needs words: findings, surprises, what is blocked."""
+    out = console()
+    table = Table("claim", "tier", "reported", "measured", "rule", "verdict", box=None, header_style="bold")
+    for one in judgements:
+        claim = one.claim
+        table.add_row(
+            claim.id, loaded.tier(claim), reported(claim.rule), measured(one), criterion(claim.rule), _verdict(one)
+        )
+    out.print()
+    out.print(f"[bold]{loaded.slug}[/bold]: {escape(loaded.about.title)}")
+    out.print(table)
+    for one in judgements:
+        if one.as_expected is False:
+            words = f"expected '{one.claim.expected}', judged '{one.verdict}'. {_why(one)}"
+            out.print(f"[bold]{one.claim.id}[/bold]: {escape(words)}")
+        elif one.claim.finding and one.verdict is not None:
+            out.print(f"[bold]{one.claim.id}[/bold], a finding: {escape(one.claim.finding)}")
+        elif one.health in ("error", "timeout"):
+            out.print(f"[bold]{one.claim.id}[/bold]: {one.health}: {escape(one.cause)}")
+    for cause, ids in _blocked(judgements).items():
+        out.print(f"blocked: {', '.join(ids)}: {escape(cause)}")
+    for claim_id in moved:
+        out.print(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
+    counts = Counter(one.verdict or one.health for one in judgements)
+    surprises = sum(one.as_expected is False for one in judgements)
+    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    closing = f"{surprises} not as expected" if surprises else "all verdicts as expected"
+    out.print(f"{loaded.slug}: {summary or 'no claims selected'}; {closing}.")
+
+
+def _blocked(judgements: Sequence[Judgement]) -> dict[str, list[str]]:
+    causes: dict[str, list[str]] = {}
+    for one in judgements:
+        if one.health == "blocked":
+            causes.setdefault(one.cause, []).append(one.claim.id)
+    return causes
+
+
+def _verdict(one: Judgement) -> str:
+    if one.verdict is None:
+        return f"[dim]{one.health}[/dim]"
+    finding = " (finding)" if one.claim.expected != "reproduced" and one.as_expected else ""
+    surprise = " (!)" if one.as_expected is False else ""
+    return f"[{STYLES[one.verdict]}]{one.verdict}{finding}{surprise}[/]"
+
+
+def _why(one: Judgement) -> str:
+    finding = one.decisive
+    if finding is None:
+        return ""
+    words = [finding.point and f"at {finding.point}", finding.label]
+    if finding.seeds_needed is not None:
+        needed = finding.seeds_needed
+        words.append(
+            "no number of seeds would decide" if math.isinf(needed) else f"about {needed:.0f} seeds would decide"
+        )
+    return "; ".join(filter(None, words))
+
+
+def number(value: float) -> str:
+    """Four significant digits; powers of ten where they are shorter."""
+    return f"{value:.4g}"
+
+
+def reported(rule: Rule) -> str:
+    if isinstance(rule, LevelRule):
+        return number(rule.reported)
+    if isinstance(rule, EffectRule):
+        return f"{rule.gain:+.4g}"
+    return ""
+
+
+def measured(one: Judgement) -> str:
+    finding = one.decisive
+    if finding is None:
+        return ""
+    extra = f" ({len(one.findings)} points)" if len(one.findings) > 1 else ""
+    if isinstance(one.claim.rule, ExactRule):
+        return number(finding.estimate) + extra
+    return f"{number(finding.estimate)} [{number(finding.low)}, {number(finding.high)}]{extra}"
+
+
+def criterion(rule: Rule) -> str:
+    """The rule in a few characters."""
+    if isinstance(rule, LevelRule | EffectRule):
+        return f"± {number(rule.margin)}"
+    if isinstance(rule, OrderRule):
+        return (
+            f"{rule.method} - {rule.baseline} > {number(rule.margin)}"
+            if rule.higher_is_better
+            else (f"{rule.baseline} - {rule.method} > {number(rule.margin)}")
+        )
+    if isinstance(rule, ResourceRule):
+        return f"ratio <= {number(rule.at_most)}"
+    assert isinstance(rule, ExactRule | TrendRule)
+    if rule.target is not None:
+        tolerance = rule.margin if isinstance(rule, TrendRule) else rule.atol + rule.rtol * abs(rule.target)
+        return f"{number(rule.target)} ± {number(tolerance)}"
+    bounds = [(">=", rule.at_least), ("<=", rule.at_most)]
+    return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
+
+
+def failures(rows: Sequence[Row]) -> None:
+    """Trials in ill health, with the end of what the first of each cause printed."""
+    out = console()
+    seen: set[str] = set()
+    for row in rows:
+        if row.health in ("error", "timeout"):
+            out.print(f"[red]{row.health}[/red] {_trial(row)}: {escape(row.cause)}")
+            if row.tail and row.cause not in seen:
+                out.print("\n".join(f"    | {escape(line)}" for line in row.tail.splitlines()[-15:]))
+            seen.add(row.cause)
+
+
+def _trial(row: Row) -> str:
+    point = ",".join(f"{key}={value}" for key, value in row.params.items())
+    return escape(f"{row.paper}/{row.experiment}/{row.arm}{f'[{point}]' if point else ''}#{row.seed}")
+
+
+def explanations(found: Sequence[Explanation]) -> None:
+    out = console()
+    for one in found:
+        out.print(f"{escape(one.trial.name)} {one.state}")
+        for line in one.differences:
+            out.print(f"    {escape(line)}")
+
+
+def data_sets(entries: Sequence[DataSet]) -> None:
+    table = Table("data set", "state", "here", "title", box=None, header_style="bold")
+    for entry in entries:
+        table.add_row(entry.name, entry.state, "yes" if entry.available else "no", escape(entry.title))
+    console().print(table)
+
+
+def fields(record: Mapping[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for name, value in record.items():
+        table.add_row(name, escape(str(value)))
+    console().print(table)
+
+
+class Live:
+    """The display of a running run: a progress bar on a terminal, one line per trial elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._out = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+        self._quiet = quiet
+        self._bar: Any = None
+        self._counted = 0
+
+    def __enter__(self) -> Live:
+        if not self._quiet and self._out.is_terminal:
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            self._bar = Progress(
+                BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+                TextColumn("left"), TimeRemainingColumn(), console=self._out, transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task("starting", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        ended = progress.cached + progress.done + progress.failed + progress.blocked
+        counts = [(progress.cached, "cached"), (progress.failed, "failed"), (progress.blocked, "blocked")]
+        words = ", ".join(f"{count} {name}" for count, name in counts if count)
+        if self._bar is not None:
+            now = f"{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
+            self._bar.update(self._task, total=progress.total, completed=ended, description=escape(now))
+        elif not self._quiet and progress.last is None and not self._counted:
+            self._counted = 1
+            self._out.print(f"{progress.total} trials{': ' + words if words else ''}")
+        elif not self._quiet and progress.last is not None and progress.done + progress.failed >= self._counted:
+            self._counted = progress.done + progress.failed + 1
+            row = progress.last
+            self._out.print(f"[{ended}/{progress.total}] {row.health} {_trial(row)} {row.seconds:.2f} s", markup=False)
+
+
+def paper_record(loaded: Paper) -> dict[str, Any]:
+    tiers = Counter(loaded.tier(claim) for claim in loaded.claims)
+    return {
+        "paper": loaded.slug,
+        **asdict(loaded.about),
+        "claims_by_tier": {tier: tiers[tier] for tier in TIERS},
+        "reported": [asdict(item) for item in loaded.reported],
+        "faults": [fault.id for fault in loaded.faults],
+    }
+
+
+def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
+    claim = one.claim
+    return {
+        "paper": loaded.slug,
+        "claim": claim.id,
+        "says": claim.says,
+        "tier": loaded.tier(claim),
+        "series": loaded.series(claim),
+        "version": claim.version,
+        "rule": {"kind": claim.rule.kind, **asdict(claim.rule)},
+        "verdict": one.verdict,
+        "expected": claim.expected,
+        "as_expected": one.as_expected,
+        "health": one.health,
+        "cause": one.cause,
+        "p": one.p,
+        "p_holm": one.p_holm,
+        "device": one.device,
+        "seeds": list(one.seeds),
+        "findings": [_finding_record(finding) for finding in one.findings],
+        "finding": claim.finding,
+    }
+
+
+def _finding_record(finding: Finding) -> dict[str, Any]:
+    """JSON has no infinity: an end that is not finite is null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(finding).items()
+    }
+
+
+def trial_record(trial: Trial, cached: bool) -> dict[str, Any]:
+    return {
+        "trial": trial.name,
+        "fingerprint": trial.fingerprint,
+        "tier": trial.experiment.tier,
+        "state": "cached" if cached else "blocked" if trial.blocked else "to run",
+        "blocked": trial.blocked,
+        "minutes": trial.experiment.needs.minutes,
+    }
+
+
+def failure_record(row: Row) -> dict[str, Any]:
+    return {"trial": _trial(row), "health": row.health, "cause": row.cause, "tail": row.tail}
+
+
+def health_counts(rows: Sequence[Row]) -> dict[str, int]:
+    return dict(Counter(row.health for row in rows))
+
+
+def data_record(entry: DataSet) -> dict[str, Any]:
+    return {
+        "name": entry.name, "title": entry.title, "state": entry.state, "available": entry.available,
+        "licence": entry.licence, "citation": entry.citation, "source": entry.source, "url": entry.url,
+        "files": [file.name for file in entry.files], "obtain": "" if entry.available else entry.remedy,
+    }  # fmt: skip

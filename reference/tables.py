@@ -1,0 +1,60 @@
+"""Tables of mixed columns, as pandas frames with a binary target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn import datasets
+
+from reference.catalog import DataError, get
+
+GERMAN_COLUMNS = (
+    "status", "duration", "credit_history", "purpose", "credit_amount", "savings", "employment", "installment_rate",
+    "personal_status", "other_debtors", "residence_since", "property", "age", "other_installment_plans", "housing",
+    "existing_credits", "job", "people_liable", "telephone", "foreign_worker",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """`features`, one row an example; `target` int64 (N,) of 0 and 1."""
+
+    features: pd.DataFrame
+    target: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def breast_cancer(split: str) -> Table:
+    """569 tumours, 30 real features; target 1 is benign (scikit-learn's coding)."""
+    _whole("breast-cancer", split)
+    bunch = datasets.load_breast_cancer(as_frame=True)
+    return Table(bunch.data, bunch.target.to_numpy(np.int64))
+
+
+def german_credit(split: str) -> Table:
+    """1,000 applicants, 20 attributes in UCI's order, categorical ones as UCI's codes; target 1 is a bad risk."""
+    _whole("german-credit", split)
+    path = get("german-credit").require() / "german.data"
+    frame = pd.read_csv(path, sep=" ", header=None, names=[*GERMAN_COLUMNS, "class"])
+    return Table(frame.drop(columns="class"), (frame["class"] == 2).to_numpy(np.int64))
+
+
+def taiwan_default(split: str) -> Table:
+    """30,000 card holders, the 23 attributes X1..X23 of UCI 350 (X2 sex, X5 age); target 1 is a default."""
+    _whole("taiwan-default", split)
+    path = get("taiwan-default").require() / "data.csv"
+    frame = pd.read_csv(path)
+    columns = [f"X{number}" for number in range(1, 24)]
+    if missing := {*columns, "Y"} - set(frame.columns):
+        raise DataError(f"{path} lacks the columns {', '.join(sorted(missing))}: take UCI's own data.csv")
+    return Table(frame[columns], frame["Y"].to_numpy(np.int64))
+
+
+def _whole(name: str, split: str) -> None:
+    if split != "all":
+        raise DataError(f"data set '{name}' has no split '{split}': it is one table, split it yourself")
