@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -65,7 +66,8 @@ class Executor(Protocol):
 @dataclass
 class _Running:
     job: Job
-    deadline: float
+    deadline: float = math.inf
+    """Set when the job has its process: the server may still be importing torch."""
     pid: int = 0
     asked_to_stop: float = 0.0
 
@@ -103,7 +105,7 @@ class LocalExecutor:
         self._next += 1
         files = {name: str(Path(self._scratch.name) / f"{self._next}.{name}") for name in ("result", "output")}
         sent = {**job, **files, "id": self._next}
-        self._running[self._next] = _Running(sent, time.monotonic() + 60 * job["minutes"])
+        self._running[self._next] = _Running(sent)
         try:
             self._socket.sendall(json.dumps(sent).encode() + b"\n")
         except OSError:
@@ -125,8 +127,9 @@ class LocalExecutor:
         *lines, self._buffer = (self._buffer + received).split(b"\n")
         messages = [json.loads(line) for line in lines]
         for message in messages:
-            if "pid" in message:
-                self._running[message["id"]].pid = message["pid"]
+            if "pid" in message:  # it comes before the same job's status
+                task = self._running[message["id"]]
+                task.pid, task.deadline = message["pid"], time.monotonic() + 60 * task.job["minutes"]
         return [self._outcome(message) for message in messages if "status" in message]
 
     def _enforce_limits(self) -> None:

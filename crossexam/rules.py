@@ -20,7 +20,7 @@ Params = Mapping[str, Any]
 class Rule(Validated):
     """What all rules share: the metric that is looked at, and where in the parameter grid."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""
     statistical: ClassVar[bool] = True
     """Whether the rule needs several seeds; then its p-value enters Holm's correction within the paper."""
 
