@@ -135,6 +135,7 @@ def judge_paper(
     *,
     seeds: int | None = None,
     setting: Mapping[str, str] | None = None,
+    obstacles: Mapping[str, str] | None = None,
     history: Callable[[str], Sequence[Row]] = lambda file: (),
 ) -> list[Judgement]:
     """Judge all claims of a paper.
@@ -144,6 +145,7 @@ def judge_paper(
         subjects: {subject: experiment} of the trials that the claims are about, as the code stands.
         seeds: seeds per experiment, where not those of the file.
         setting: {experiment: setting} of this machine, preferred where its rows are complete.
+        obstacles: {experiment: what keeps it from running here}, said where it has no rows.
         history: reads a history file that a claim names.
     """
     by_experiment: dict[str, list[Row]] = {}
@@ -156,7 +158,8 @@ def judge_paper(
         count = seeds or experiment.seeds
         found = [row for row in by_experiment.get(experiment.name, []) if row.seed < count]
         chosen = _one_setting(found, (setting or {}).get(experiment.name, ""), claim)
-        judgements.append(_judge(claim, Evidence(experiment, chosen, count), history))
+        absent = (obstacles or {}).get(experiment.name) or "not run yet"
+        judgements.append(_judge(claim, Evidence(experiment, chosen, count), absent, history))
     return _correct(judgements)
 
 
@@ -177,11 +180,11 @@ def _one_setting(rows: Sequence[Row], preferred: str, claim: Claim) -> tuple[Row
     return tuple(newest[best].values())
 
 
-def _judge(claim: Claim, evidence: Evidence, history: Callable[[str], Sequence[Row]]) -> Judgement:
+def _judge(claim: Claim, evidence: Evidence, absent: str, history: Callable[[str], Sequence[Row]]) -> Judgement:
     rule = claim.rule
     try:
         if not evidence.rows:
-            raise Unjudgeable("blocked", "not run yet")
+            raise Unjudgeable("blocked", absent)
         used = [row for row in evidence.rows if row.arm in rule.arms and row.seed < evidence.seeds]
         ill = [row for row in used if row.health != "done" and _selected(rule, row.params)]
         if ill:

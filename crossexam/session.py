@@ -55,6 +55,7 @@ def judge(paper: Paper, root: Path, store: Store, seeds: int | None = None) -> l
         {trial.subject: trial.experiment.name for trial in trials},
         seeds=seeds,
         setting={trial.experiment.name: trial.setting for trial in trials},
+        obstacles={trial.experiment.name: trial.blocked for trial in trials},
         history=lambda file: history_rows(root, file),
     )
     for judgement in judgements:

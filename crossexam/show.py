@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -72,7 +73,7 @@ def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
     out = console()
     out.print(table)
     for name, obstacle in obstacles.items():
-        out.print(f"{name} is blocked: {escape(obstacle)}")
+        out.print(f"{name} is blocked: {escape(obstacle)}", soft_wrap=True)
 
 
 def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str]) -> None:
@@ -87,23 +88,24 @@ def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str
     out.print()
     out.print(f"[bold]{loaded.slug}[/bold]: {escape(loaded.about.title)}")
     out.print(table)
+    say = functools.partial(out.print, soft_wrap=True)
     for one in judgements:
         if one.as_expected is False:
             words = f"expected '{one.claim.expected}', judged '{one.verdict}'. {_why(one)}"
-            out.print(f"[bold]{one.claim.id}[/bold]: {escape(words)}")
+            say(f"[bold]{one.claim.id}[/bold]: {escape(words)}")
         elif one.claim.finding and one.verdict is not None:
-            out.print(f"[bold]{one.claim.id}[/bold], a finding: {escape(one.claim.finding)}")
+            say(f"[bold]{one.claim.id}[/bold], a finding: {escape(one.claim.finding)}")
         elif one.health in ("error", "timeout"):
-            out.print(f"[bold]{one.claim.id}[/bold]: {one.health}: {escape(one.cause)}")
+            say(f"[bold]{one.claim.id}[/bold]: {one.health}: {escape(one.cause)}")
     for cause, ids in _blocked(judgements).items():
-        out.print(f"blocked: {', '.join(ids)}: {escape(cause)}")
+        say(f"blocked: {', '.join(ids)}: {escape(cause)}")
     for claim_id in moved:
-        out.print(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
+        say(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
     counts = Counter(one.verdict or one.health for one in judgements)
     surprises = sum(one.as_expected is False for one in judgements)
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     closing = f"{surprises} not as expected" if surprises else "all verdicts as expected"
-    out.print(f"{loaded.slug}: {summary or 'no claims selected'}; {closing}.")
+    say(f"{loaded.slug}: {summary or 'no claims selected'}; {closing}.")
 
 
 def _blocked(judgements: Sequence[Judgement]) -> dict[str, list[str]]:
@@ -180,13 +182,13 @@ def criterion(rule: Rule) -> str:
 
 def failures(rows: Sequence[Row]) -> None:
     """Trials in ill health, with the end of what the first of each cause printed."""
-    out = console()
+    say = functools.partial(console().print, soft_wrap=True)
     seen: set[str] = set()
     for row in rows:
         if row.health in ("error", "timeout"):
-            out.print(f"[red]{row.health}[/red] {_trial(row)}: {escape(row.cause)}")
+            say(f"[red]{row.health}[/red] {_trial(row)}: {escape(row.cause)}")
             if row.tail and row.cause not in seen:
-                out.print("\n".join(f"    | {escape(line)}" for line in row.tail.splitlines()[-15:]))
+                say("\n".join(f"    | {escape(line)}" for line in row.tail.splitlines()[-15:]))
             seen.add(row.cause)
 
 
@@ -198,9 +200,9 @@ def _trial(row: Row) -> str:
 def explanations(found: Sequence[Explanation]) -> None:
     out = console()
     for one in found:
-        out.print(f"{escape(one.trial.name)} {one.state}")
+        out.print(escape(f"{one.trial.name} {one.state}"), soft_wrap=True)
         for line in one.differences:
-            out.print(f"    {escape(line)}")
+            out.print(f"    {escape(line)}", soft_wrap=True)
 
 
 def data_sets(entries: Sequence[DataSet]) -> None:

@@ -58,7 +58,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = self._open()
-        except (OSError, sqlite3.OperationalError) as error:
+        except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"cannot keep results in {folder} ({error}): make it writable, or set CROSSEXAM_RESULTS"
             ) from error
@@ -77,9 +77,9 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._prepare()
-        except sqlite3.OperationalError:
-            raise  # locked, read-only, full: the database itself is sound
         except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise  # a subclass: locked, read-only, full, a bad migration; the database itself is sound
             aside = self.file.with_name(f"crossexam.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S}.sqlite")
             self.file.rename(aside)
             for suffix in ("-wal", "-shm"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Sandbox
+from tests.conftest import Sandbox
 
 ARMS = (
     "good", "raises", "aborts", "exits", "hangs", "eats_memory", "returns_nan", "returns_text", "returns_nothing", "segfaults"
@@ -215,7 +215,9 @@ def test_broken_artifact_fails_its_users_with_its_cause(sandbox: Sandbox) -> Non
     sandbox.suite(ARTIFACT_TOML, broken)
     outcome = sandbox.json("run", "toy")
     assert outcome["trials"] == {"error": 8}
-    assert all("artifact 'weights' failed: RuntimeError: no convergence" in entry["cause"] for entry in outcome["failed"])
+    assert all(
+        "artifact 'weights' failed: RuntimeError: no convergence" in entry["cause"] for entry in outcome["failed"]
+    )
 
 
 RANDOM_TOML = """
@@ -292,5 +294,3 @@ def test_overhead_of_a_trial_is_small(sandbox: Sandbox) -> None:
     per_trial = settled / ((len(ends) - 21) / 2)  # a start and an end for each
     print(f"overhead of one trial: {1000 * per_trial:.0f} ms")
     assert per_trial < 0.4
-
-

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import special, stats as scipy_stats
+from scipy import special
+from scipy import stats as scipy_stats
 
 from crossexam import stats
 from crossexam.judge import Judgement, decide_effect, decide_level, decide_order, judge_paper
@@ -183,7 +184,8 @@ PROTOCOL = Protocol(data="d", model="m", tuning="t", evaluation="e", deviations=
 def paper_with(*rules: Rule, arms: tuple[str, ...] = ("method", "base"), seeds: int = 5, **params: Any) -> Paper:
     experiment = Experiment("e", "small", arms, seeds, params, protocol=PROTOCOL)
     claims = tuple(
-        Claim(f"c{number}", "says", "where", "paper-text", "e", rule, Decision(n_min=5)) for number, rule in enumerate(rules)
+        Claim(f"c{number}", "says", "where", "paper-text", "e", rule, Decision(n_min=5))
+        for number, rule in enumerate(rules)
     )
     from pathlib import Path
 
@@ -208,7 +210,9 @@ WIN = {"method": [2.0, 2.1, 1.9, 2.2, 2.0], "base": [1.0, 1.0, 1.0, 1.1, 0.9]}
 
 def test_judging_rows() -> None:
     assert judge(paper_with(ORDER), rows_of(WIN))[0].verdict == "reproduced"
-    assert judge(paper_with(ORDER), rows_of({"method": WIN["base"], "base": WIN["method"]}))[0].verdict == "not reproduced"
+    assert (
+        judge(paper_with(ORDER), rows_of({"method": WIN["base"], "base": WIN["method"]}))[0].verdict == "not reproduced"
+    )
 
 
 def test_holm_holds_back_what_passes_only_alone() -> None:
@@ -270,7 +274,10 @@ def test_trend_along_a_parameter() -> None:
 def test_trend_given_by_the_metric() -> None:
     rule = TrendRule(metric="m", fit="given", at_least=0.9)
     assert judge(paper_with(rule, arms=("method",)), rows_of({"method": [1.0] * 5}))[0].verdict == "reproduced"
-    assert judge(paper_with(rule, arms=("method",)), rows_of({"method": [0.95, 0.85, 0.9, 0.97, 0.88]}))[0].verdict == "inconclusive"
+    assert (
+        judge(paper_with(rule, arms=("method",)), rows_of({"method": [0.95, 0.85, 0.9, 0.97, 0.88]}))[0].verdict
+        == "inconclusive"
+    )
 
 
 def test_exact_holds_for_the_worst_value() -> None:

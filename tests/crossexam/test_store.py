@@ -1,0 +1,172 @@
+"""The store keeps what it was given, whatever happens around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crossexam.rows import Row
+from crossexam.store import MIGRATIONS, Store, StoreError
+from tests.conftest import ROOT, Sandbox
+
+
+def row(seed: int = 0, **changes: object) -> Row:
+    values = {
+        "paper": "toy", "experiment": "e", "arm": "method", "seed": seed, "params": {}, "tier": "exact", "subject": f"s{seed}",
+        "setting": "here", "fingerprint": f"{seed:032x}", "device": "cpu", "health": "done", "metrics": {"m": 0.1 + seed},
+    }  # fmt: skip
+    return Row(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add(row(0, metrics={"m": 0.1 + 0.2, "list": [1e-300, 2.0]}), {"torch": "2"})
+    with Store(tmp_path) as store:
+        assert store.rows("toy") == [row(0, metrics={"m": 0.1 + 0.2, "list": [1e-300, 2.0]})]
+        assert store.done(row(0).fingerprint) is not None
+        assert store.done("f" * 32) is None
+
+
+def test_rows_are_append_only(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add(row())
+    connection = sqlite3.connect(tmp_path / "crossexam.sqlite")
+    for statement in ("UPDATE rows SET health = 'done'", "DELETE FROM rows"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            connection.execute(statement)
+    connection.close()
+
+
+def test_export_and_import_do_not_double(tmp_path: Path) -> None:
+    with Store(tmp_path / "a") as store:
+        store.add(row(0))
+        store.add(row(1))
+        lines = list(store.export())
+    with Store(tmp_path / "b") as store:
+        store.add(row(1))
+        first, again = store.load(lines, "x"), store.load(lines, "x")
+        assert (first.new, first.known, again.new, again.known) == (1, 1, 0, 2)
+        assert sorted(found.seed for found in store.rows()) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "bad", ["{", '{"kind": "row", "schema": 99}', '{"kind": "verse"}', "[1]", '{"kind": "row", "schema": 1}']
+)
+def test_bad_import_names_the_line_and_imports_nothing(tmp_path: Path, bad: str) -> None:
+    with Store(tmp_path) as store:
+        good = json.dumps({"kind": "row", **row().as_json()})
+        with pytest.raises(StoreError, match="x:2"):
+            store.load([good, bad], "x")
+        assert store.rows() == []
+
+
+def test_corrupt_database_is_kept_aside(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add(row())
+    (tmp_path / "crossexam.sqlite").write_bytes(b"this is no database " * 100)
+    with Store(tmp_path) as store:
+        assert "corrupt" in store.note
+        assert store.rows() == []
+        store.add(row())
+    kept = list(tmp_path.glob("crossexam.corrupt-*.sqlite"))
+    assert len(kept) == 1
+    assert kept[0].read_bytes().startswith(b"this is no database")
+
+
+def test_older_schema_is_migrated_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path) as store:
+        store.add(row())
+    monkeypatch.setattr("crossexam.store.MIGRATIONS", (*MIGRATIONS, "ALTER TABLE verdicts ADD COLUMN note TEXT;"))
+    with Store(tmp_path) as store:
+        assert store.rows() == [row()]
+    connection = sqlite3.connect(tmp_path / "crossexam.sqlite")
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
+    connection.close()
+    assert (tmp_path / f"crossexam.schema-{len(MIGRATIONS)}.sqlite").is_file()
+
+
+def test_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(tmp_path) as store:
+        store.add(row())
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "crossexam.store.MIGRATIONS", (*MIGRATIONS, "ALTER TABLE verdicts ADD COLUMN x;\nCREATE NONSENSE;")
+        )
+        with pytest.raises(StoreError):
+            Store(tmp_path)
+    with Store(tmp_path) as store:
+        assert store.rows() == [row()]
+
+
+def test_newer_schema_is_refused(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / "crossexam.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="upgrade crossexam"):
+        Store(tmp_path)
+
+
+def test_locks_exclude_other_processes_and_die_with_them(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from crossexam.store import Store\n"
+        "store = Store(Path(sys.argv[1])); print(store.lock('ab' * 16), flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "True\n"
+    with Store(tmp_path) as store:
+        assert not store.lock("ab" * 16)
+        assert store.lock("cd" * 16)
+        other.kill()
+        other.wait()
+        assert store.lock("ab" * 16)
+
+
+def test_two_runs_at_once_share_the_work(sandbox: Sandbox) -> None:
+    toml = (
+        '[paper]\ntitle = "t"\narxiv = "0"\nsummary = "s"\n[experiment.e]\ntier = "exact"\nseeds = 6\n'
+        '[[claim]]\nid = "c"\nsays = "s"\nwhere = "w"\nprovenance = "derived"\nexperiment = "e"\n'
+        'rule = { kind = "exact", metric = "m", target = 1 }\n'
+    )
+    sandbox.suite(toml, "import time\n\n\ndef e(*, arm, seed, device):\n    time.sleep(0.5)\n    return {'m': 1.0}\n")
+    command, environment = sandbox.command("run", "toy", "--jobs", "1"), sandbox.environment()
+    runs = [
+        subprocess.Popen(
+            command, cwd=sandbox.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for run in runs:
+        out, error = run.communicate(timeout=120)
+        assert run.returncode == 0, error
+        assert "1 reproduced" in out
+    with Store(sandbox.root / "results") as store:
+        assert sorted(found.seed for found in store.rows("toy")) == list(range(6))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting a small tmpfs needs root on Linux")
+def test_full_disk_is_a_clear_error_and_keeps_what_was_there(sandbox: Sandbox) -> None:
+    disk = sandbox.root / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this sandbox may not mount a tmpfs")
+    try:
+        store = Store(disk / "results")
+        store.add(row(0))
+        with pytest.raises(StoreError, match=r"full|disk I/O"):
+            for seed in range(1, 1000):
+                store.add(row(seed, tail="x" * 4000))
+        kept = len(store.rows())
+        store.close()
+        assert kept >= 1
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
