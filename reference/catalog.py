@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import tomllib
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ class DataError(Exception):
 
 @dataclass(frozen=True)
 class File:
-    """One file of a set. Size in bytes and SHA-256 are those of the content (after gunzip), where they are known."""
+    """One file of a set. Size in bytes and SHA-256 are those of the content, where they are known."""
 
     name: str
+    words: bool = False
+    """Whether only the words of the file count, not what separates them."""
     size: int | None = None
     sha256: str | None = None
 
@@ -85,7 +87,7 @@ class DataSet:
         folder = self.locate()
         if folder is None:
             return "absent"
-        parts = [file.sha256 or content_digest(folder / file.name)[0] for file in self.files]
+        parts = [file.sha256 or content_digest(folder / file.name, words=file.words)[0] for file in self.files]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -118,18 +120,18 @@ def get(name: str) -> DataSet:
     raise DataError(f"no data set '{name}'" + (f": did you mean '{near[0]}'?" if near else ""))
 
 
-def content_digest(path: Path) -> tuple[str, int]:
+def content_digest(path: Path, *, words: bool = False) -> tuple[str, int]:
     """SHA-256 and size of a file's content, unpacked where it is gzipped. Raises DataError for a damaged stream."""
     stat = path.stat()
-    return _content_digest(path, stat.st_mtime_ns, stat.st_size)
+    return _content_digest(path, words, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.cache
-def _content_digest(path: Path, modified: int, stored_size: int) -> tuple[str, int]:
+def _content_digest(path: Path, words: bool, modified: int, stored_size: int) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw as stream:
-            while chunk := stream.read(CHUNK):
+            for chunk in _words(stream) if words else iter(lambda: stream.read(CHUNK), b""):
                 digest.update(chunk)
                 size += len(chunk)
     except (EOFError, OSError) as error:
@@ -137,11 +139,16 @@ def _content_digest(path: Path, modified: int, stored_size: int) -> tuple[str, i
     return digest.hexdigest(), size
 
 
+def _words(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a text with one space between words; blank ones left out."""
+    return (b" ".join(line.split()) + b"\n" for line in lines if line.strip())
+
+
 def verify(path: Path, file: File) -> None:
     """Raise DataError unless the content of `path` is what the catalogue expects."""
     if file.size is None and file.sha256 is None:
         return
-    found, size = content_digest(path)
+    found, size = content_digest(path, words=file.words)
     if file.size is not None and size != file.size:
         raise DataError(f"{path}: expected {file.size} bytes of content, found {size}: remove it and fetch it again")
     if file.sha256 is not None and found != file.sha256:
@@ -166,7 +173,7 @@ def fetch(name: str, *, offline: bool = False) -> Path:
         _download(entry, archive)
         if archive.name.endswith((".tar.gz", ".tgz")):
             with tarfile.open(archive) as tar:
-                tar.extractall(unpacked, filter="data")  # refuses absolute paths, links out of the folder, devices
+                tar.extractall(unpacked, filter="data")  # refuses paths and links out of the folder, and devices
         else:
             archive.rename(unpacked / archive.name)
         for file in entry.files:

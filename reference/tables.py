@@ -40,7 +40,7 @@ def german_credit(split: str) -> Table:
     """1,000 applicants, 20 attributes in UCI's order, categorical ones as UCI's codes; target 1 is a bad risk."""
     _whole("german-credit", split)
     path = get("german-credit").require() / "german.data"
-    frame = pd.read_csv(path, sep=" ", header=None, names=[*GERMAN_COLUMNS, "class"])
+    frame = pd.read_csv(path, sep=r"\s+", header=None, names=[*GERMAN_COLUMNS, "class"])
     return Table(frame.drop(columns="class"), (frame["class"] == 2).to_numpy(np.int64))
 
 

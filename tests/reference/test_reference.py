@@ -1,0 +1,154 @@
+"""Reference data is what its name says, or is refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import reference
+from reference import catalog as module
+from reference.catalog import DataError, DataSet, File, catalog, fetch, get
+from reference.images import read_idx
+
+
+def available(name: str) -> None:
+    if not get(name).available:
+        pytest.skip(f"data set '{name}' is absent: {get(name).remedy}")
+
+
+def test_every_entry_says_what_a_user_must_know() -> None:
+    for entry in catalog().values():
+        assert entry.title and entry.licence and entry.citation and entry.source
+        assert entry.state in ("bundled", "auto", "manual")
+        assert entry.url if entry.state == "auto" else True
+        assert entry.how if entry.state == "manual" else True
+
+
+def test_digits_in_the_original_order() -> None:
+    digits = reference.load("digits")
+    assert digits.images.shape == (1797, 1, 8, 8)
+    assert int(digits.images.max()) == 16
+    assert digits.labels[:10].tolist() == list(range(10))
+
+
+def test_breast_cancer() -> None:
+    table = reference.load("breast-cancer")
+    assert table.features.shape == (569, 30)
+    assert int(table.target.sum()) == 357
+
+
+def test_german_credit() -> None:
+    available("german-credit")
+    table = reference.load("german-credit")
+    assert table.features.shape == (1000, 20)
+    assert int(table.target.sum()) == 300
+    assert list(table.features.iloc[0][["status", "duration", "foreign_worker"]]) == ["A11", 6, "A201"]
+
+
+def test_fashion_mnist() -> None:
+    available("fashion-mnist")
+    images = reference.load("fashion-mnist", "test")
+    assert images.images.shape == (10000, 1, 28, 28)
+    assert np.bincount(images.labels.numpy()).tolist() == [1000] * 10
+
+
+def test_unknown_names_and_splits() -> None:
+    with pytest.raises(DataError, match="did you mean 'digits'"):
+        reference.load("digit")
+    with pytest.raises(DataError, match="no split 'train'"):
+        reference.load("digits", "train")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no other folder that is searched."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CROSSEXAM_DATA", "")
+    return tmp_path / "crossexam" / "data"
+
+
+def entry(tmp_path: Path, content: bytes, **changes: object) -> DataSet:
+    source = tmp_path / "source.bin"
+    source.write_bytes(content)
+    values = {
+        "name": "toy", "title": "t", "loader": "x:y", "state": "auto", "licence": "l", "citation": "c", "source": "s",
+        "files": (File("source.bin", size=3),), "url": source.as_uri(),
+    }  # fmt: skip
+    return DataSet(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def fetched(monkeypatch: pytest.MonkeyPatch, wanted: DataSet) -> Path:
+    monkeypatch.setattr(module, "catalog", lambda: {"toy": wanted})
+    return fetch("toy")
+
+
+def test_fetch_is_whole_or_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (fetched(monkeypatch, entry(tmp_path, b"abc")) / "source.bin").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "message"),
+    [
+        (b"ab", {}, "expected 3 bytes of content, found 2"),
+        (b"abc", {"files": (File("source.bin", sha256="0" * 64),)}, "expected sha256 000"),
+        (b"abc", {"md5": "0" * 32}, "expected md5 000"),
+        (b"abc", {"files": (File("other.bin"),)}, "the source has changed"),
+        (b"abc", {"url": "file:///absent"}, "could not fetch"),
+    ],
+)
+def test_bad_download_leaves_nothing(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    changes: dict[str, object],
+    message: str,
+) -> None:
+    with pytest.raises(DataError, match=message):
+        fetched(monkeypatch, entry(tmp_path, content, **changes))
+    assert list(cache.iterdir()) == []
+
+
+def test_archive_that_climbs_out_is_refused(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "evil.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo("../../evil.txt")
+        member.size = 4
+        tar.addfile(member, io.BytesIO(b"evil"))
+    with pytest.raises(tarfile.OutsideDestinationError):
+        fetched(monkeypatch, entry(tmp_path, b"", url=archive.as_uri()))
+    assert not (tmp_path / "evil.txt").exists()
+    assert list(cache.iterdir()) == []
+
+
+def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.gz"
+    path.write_bytes(gzip.compress(b"abc" * 1000)[:-10])
+    with pytest.raises(DataError, match="damaged"):
+        module.verify(path, File("x.gz", size=3000))
+
+
+def test_idx_must_hold_what_it_announces(tmp_path: Path) -> None:
+    path = tmp_path / "x-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x05abc"))
+    with pytest.raises(DataError, match="announces"):
+        read_idx(path)
+
+
+def test_cifar10_in_its_own_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "verify", lambda path, file: None)
+    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+    folder = tmp_path / "cifar10" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    record = bytes([7, *([1] * 1024), *([2] * 1024), *([3] * 1024)])
+    for name in [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]:
+        (folder / name).write_bytes(record * 2)
+    train = reference.load("cifar10", "train")
+    assert train.images.shape == (10, 3, 32, 32)
+    assert train.images[0, :, 0, 0].tolist() == [1, 2, 3]
+    assert train.labels.tolist() == [7] * 10
