@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from crossexam import __version__, session, show
+from crossexam import __version__, show
 from crossexam.environment import gpu_name
 from crossexam.paper import TIERS, Paper, Tier
 from crossexam.plan import Selection, Trial, plan
@@ -100,6 +100,8 @@ def list_papers(as_json: bool) -> int:
 @AS_JSON
 def show_paper(paper: str, as_json: bool) -> int:
     """A paper's claims with their rules and last verdicts, and its ledger of reported numbers."""
+    from crossexam import session  # it brings numpy, which `list` and `plan` can do without
+
     root = project_root()
     loaded = find_paper(root, paper)
     with _store(root) as store:
@@ -158,6 +160,8 @@ def run(
     as_json: bool,
 ) -> int:
     """Run trials that have no row yet, then judge. Exit code 1: a verdict differs, 3: a trial failed."""
+    from crossexam import session  # it brings numpy, which `list` and `plan` can do without
+
     if jobs is not None and jobs < 1:
         raise BadUsage(f"--jobs {jobs}: at least 1")
     if dry_run:
@@ -207,6 +211,8 @@ def run(
 @AS_JSON
 def judge_papers(papers: Slugs, seeds: int | None, as_json: bool) -> int:
     """Recompute every verdict from the rows that are there, without running anything and without torch."""
+    from crossexam import session  # it brings numpy, which `list` and `plan` can do without
+
     root = project_root()
     _selection((), "", seeds)
     chosen = _papers(root, papers)
@@ -228,6 +234,8 @@ def why(trial: str, as_json: bool) -> int:
     """TRIAL is the beginning of a trial's name (paper/experiment/arm...) or fingerprint.
 
     Why a trial would run again: the parts of its fingerprint that differ from its last row."""
+    from crossexam import session  # it brings numpy, which `list` and `plan` can do without
+
     root = project_root()
     slug = trial.split("/")[0]
     known = suite_folders(root)

@@ -156,25 +156,29 @@ def _checksum(name: str) -> str:
 
 def blocked(needs: Needs, slug: str) -> str:
     """What an experiment lacks on this machine and how to get it; empty where nothing."""
+    return "; and ".join(_lacking(needs, slug))
+
+
+def _lacking(needs: Needs, slug: str) -> Iterator[str]:
+    if needs.gpu_memory_gib > 0 and not gpu_name():
+        yield (
+            f"needs CUDA with {needs.gpu_memory_gib:g} GiB: on such a machine run "
+            f"`python -m crossexam run {slug} --tier full --export rows.jsonl`, then here `crossexam import rows.jsonl`"
+        )
     for name in needs.data:
         try:
             entry = get(name)
         except DataError as error:
-            return str(error)
-        if not entry.available:
-            return f"needs the data set '{name}': {entry.remedy}"
+            yield str(error)
+        else:
+            if not entry.available:
+                yield f"needs the data set '{name}': {entry.remedy}"
     for package in needs.packages:
         if importlib.util.find_spec(package) is None:
-            return f"needs the package '{package}': python -m pip install {package}"
+            yield f"needs the package '{package}': python -m pip install {package}"
     for model in needs.models:
         if version("transformers") == "absent":
-            return f"needs the model '{model}', and transformers to load it: python -m pip install 'crossexam[models]'"
-    if needs.gpu_memory_gib > 0 and not gpu_name():
-        return (
-            f"needs CUDA with {needs.gpu_memory_gib:g} GiB: on such a machine run "
-            f"`python -m crossexam run {slug} --tier full --export rows.jsonl`, then here `crossexam import rows.jsonl`"
-        )
-    return ""
+            yield f"needs the model '{model}', and transformers to load it: python -m pip install 'crossexam[models]'"
 
 
 def matching(trials: Collection[Trial], text: str) -> list[Trial]:

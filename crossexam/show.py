@@ -10,20 +10,22 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from crossexam.judge import Finding, Judgement
 from crossexam.paper import TIERS, Paper
 from crossexam.plan import Trial
 from crossexam.rows import Row
 from crossexam.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
-from crossexam.runner import Progress
-from crossexam.session import Explanation
-from reference.catalog import DataSet
+
+if TYPE_CHECKING:
+    from crossexam.judge import Finding, Judgement
+    from crossexam.runner import Progress
+    from crossexam.session import Explanation
+    from reference.catalog import DataSet
 
 PIPE_WIDTH = 160
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
