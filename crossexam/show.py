@@ -188,7 +188,7 @@ def failures(rows: Sequence[Row]) -> None:
     seen: set[str] = set()
     for row in rows:
         if row.health in ("error", "timeout"):
-            say(f"[red]{row.health}[/red] {_trial(row)}: {escape(row.cause)}")
+            say(f"[red]{row.health}[/red] {escape(_trial(row))}: {escape(row.cause)}")
             if row.tail and row.cause not in seen:
                 say("\n".join(f"    | {escape(line)}" for line in row.tail.splitlines()[-15:]))
             seen.add(row.cause)
@@ -196,7 +196,7 @@ def failures(rows: Sequence[Row]) -> None:
 
 def _trial(row: Row) -> str:
     point = ",".join(f"{key}={value}" for key, value in row.params.items())
-    return escape(f"{row.paper}/{row.experiment}/{row.arm}{f'[{point}]' if point else ''}#{row.seed}")
+    return f"{row.paper}/{row.experiment}/{row.arm}{f'[{point}]' if point else ''}#{row.seed}"
 
 
 def explanations(found: Sequence[Explanation]) -> None:
