@@ -160,7 +160,7 @@ def judge_paper(
         chosen = _one_setting(found, (setting or {}).get(experiment.name, ""), claim)
         absent = (obstacles or {}).get(experiment.name) or "not run yet"
         judgements.append(_judge(claim, Evidence(experiment, chosen, count), absent, history))
-    return _correct(judgements)
+    return _correct(paper, judgements)
 
 
 def _one_setting(rows: Sequence[Row], preferred: str, claim: Claim) -> tuple[Row, ...]:
@@ -204,18 +204,32 @@ def _judge(claim: Claim, evidence: Evidence, absent: str, history: Callable[[str
     return Judgement(claim, verdict, "done", findings=findings, p=p, device=evidence.rows[0].device, seeds=seeds)
 
 
-def _correct(judgements: list[Judgement]) -> list[Judgement]:
-    """Holm within the paper: a claim that passes only by itself is inconclusive."""
-    tested = [index for index, judgement in enumerate(judgements) if judgement.p is not None]
+def _correct(paper: Paper, judgements: list[Judgement]) -> list[Judgement]:
+    """Holm within the paper: a claim that passes only by itself is inconclusive.
+
+    A family is what is run together: the statistical claims of one tier on one kind of device. Its size is that of the
+    file, claims without rows counted with p = 1, so that a verdict does not depend on what else has been run.
+    """
+    families: dict[tuple[str, bool], list[int]] = {}
+    for index, judgement in enumerate(judgements):
+        experiment = paper.experiments[judgement.claim.experiment]
+        if judgement.claim.rule.statistical:
+            families.setdefault((experiment.tier, experiment.needs.gpu_memory_gib > 0), []).append(index)
     corrected = list(judgements)
-    for index, p_holm in zip(tested, stats.holm([judgements[i].p or 0.0 for i in tested]), strict=True):
-        judgement = judgements[index]
-        if judgement.verdict == "reproduced" and p_holm > judgement.claim.decision.alpha:
-            reason = f"passes alone, not after Holm's correction over {len(tested)} claims (p = {p_holm:.3f})"
-            findings = tuple(replace(finding, label=reason) for finding in judgement.findings)
-            judgement = replace(judgement, verdict="inconclusive", findings=findings)
-        corrected[index] = replace(judgement, p_holm=p_holm)
+    for family in families.values():
+        p_values = [1.0 if (p := judgements[index].p) is None else p for index in family]
+        for index, p_holm in zip(family, stats.holm(p_values), strict=True):
+            if judgements[index].p is not None:
+                corrected[index] = _after_holm(judgements[index], p_holm, len(family))
     return corrected
+
+
+def _after_holm(judgement: Judgement, p_holm: float, claims: int) -> Judgement:
+    if judgement.verdict == "reproduced" and p_holm > judgement.claim.decision.alpha:
+        reason = f"passes alone, not after Holm's correction over {claims} claims (p = {p_holm:.3f})"
+        findings = tuple(replace(finding, label=reason) for finding in judgement.findings)
+        return replace(judgement, verdict="inconclusive", findings=findings, p_holm=p_holm)
+    return replace(judgement, p_holm=p_holm)
 
 
 def _selected(rule: Rule, point: Mapping[str, Any]) -> bool:

@@ -153,6 +153,11 @@ def test_two_runs_at_once_share_the_work(sandbox: Sandbox) -> None:
         assert sorted(found.seed for found in store.rows("toy")) == list(range(6))
 
 
+def fill(store: Store) -> None:
+    for seed in range(1, 1000):
+        store.add(row(seed, tail="x" * 4000))
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting a small tmpfs needs root on Linux")
 def test_full_disk_is_a_clear_error_and_keeps_what_was_there(sandbox: Sandbox) -> None:
     disk = sandbox.root / "disk"
@@ -163,8 +168,7 @@ def test_full_disk_is_a_clear_error_and_keeps_what_was_there(sandbox: Sandbox) -
         store = Store(disk / "results")
         store.add(row(0))
         with pytest.raises(StoreError, match=r"full|disk I/O"):
-            for seed in range(1, 1000):
-                store.add(row(seed, tail="x" * 4000))
+            fill(store)
         kept = len(store.rows())
         store.close()
         assert kept >= 1

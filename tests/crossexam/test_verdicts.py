@@ -225,6 +225,15 @@ def test_holm_holds_back_what_passes_only_alone() -> None:
     assert "Holm" in corrected.findings[0].label
 
 
+def test_holm_counts_the_claims_of_the_file_whether_they_have_run_or_not() -> None:
+    marginal = {"method": [1.0, 0.9, 1.3, 0.3, 0.35], "base": [0.0] * 5}
+    absent = [OrderRule(metric="m", method="other", baseline="base") for _ in range(20)]
+    paper = paper_with(ORDER, *absent, arms=("method", "base", "other"))
+    judged = judge(paper, rows_of(marginal))
+    assert {one.health for one in judged[1:]} == {"error"}  # no rows for the arm `other`
+    assert judged[0].verdict == "inconclusive"
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, [1.0, 2.0]])
 def test_what_is_no_finite_number_is_an_error_and_no_verdict(bad: Any) -> None:
     judged = judge(paper_with(ORDER), rows_of({**WIN, "method": [2.0, bad, 2.0, 2.0, 2.0]}))[0]
