@@ -5,22 +5,20 @@ An update is a mapping from parameter names (as in `model.named_parameters()`) t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
-from torch.func import grad, jvp
+from torch.func import jvp
 from torch.nn.utils import get_total_norm
 
-Tensors = Mapping[str, torch.Tensor]
-Loss = Callable[[Tensors], torch.Tensor]
-"""The loss as a function of the parameters."""
+from baselines.landscape import Loss, Tensors, curvature, snapshot, times
 
 
 def rescaled_step(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, factor: Callable[[Tensors, Tensors], float]
 ) -> None:
-    """Step `optimizer`, then shrink the step that it made by `factor(point before, update)`. Its state is left alone."""
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    """Step `optimizer`, then multiply the step that it made by `factor(point before, update)`. Its state is kept."""
+    before = snapshot(model)
     optimizer.step()
     with torch.no_grad():
         update = {name: p - before[name] for name, p in model.named_parameters()}
@@ -31,7 +29,8 @@ def rescaled_step(
 
 def cap_factor(update: Tensors, limit: float) -> float:
     """min(1, limit / ||p||): a trust region of constant radius."""
-    return min(1.0, limit / max(float(get_total_norm(update.values())), 1e-30))
+    size = float(get_total_norm(update.values()))
+    return 1.0 if size <= limit else limit / size
 
 
 def armijo_factor(
@@ -52,16 +51,10 @@ def armijo_factor(
     return 0.0
 
 
-def curvature(loss: Loss, point: Tensors, direction: Tensors) -> float:
-    """v^T H v, by one Hessian-vector product (forward over reverse)."""
-    _, product = jvp(grad(loss), (dict(point),), (dict(direction),))
-    return float(sum((product[name] * direction[name]).sum() for name in product))
-
-
 def curvature_factor(loss: Loss, point: Tensors, update: Tensors) -> float:
     """min(1, (2 / v^T H v) / ||p||) with v = p / ||p||; 1 where the curvature is not positive."""
     size = float(get_total_norm(update.values()))
     if size == 0:
         return 1.0
-    bend = curvature(loss, point, {name: part / size for name, part in update.items()})
+    bend = curvature(loss, point, times(update, 1 / size))
     return min(1.0, 2 / (bend * size)) if bend > 0 else 1.0

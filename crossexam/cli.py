@@ -254,11 +254,15 @@ def why(trial: str, as_json: bool) -> int:
 @app.command("export", epilog="Example: crossexam export softmax-ghosts -o rows.jsonl")
 @PAPERS
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A file; default: standard output.")
-def export_rows(papers: Slugs, output: Path | None) -> int:
+@click.option("--current", is_flag=True, help="Only finished rows of the code as it stands.")
+def export_rows(papers: Slugs, output: Path | None, current: bool) -> int:
     """Write rows as JSON Lines, with the environments that they name."""
     root = project_root()
+    chosen = _papers(root, papers)
+    trials = [trial for paper in chosen for trial in plan(paper, root, Selection())] if current else []
+    subjects = {trial.subject for trial in trials} if current else None
     with _store(root) as store:
-        lines = [f"{line}\n" for line in store.export([paper.slug for paper in _papers(root, papers)])]
+        lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen], subjects)]
     if output is None:
         sys.stdout.writelines(lines)
     else:

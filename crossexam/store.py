@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -201,10 +201,12 @@ class Store:
     def _offset(fingerprint: str) -> int:
         return int(fingerprint[:15], 16)  # below 2**60: one byte of a file that stays empty
 
-    def export(self, papers: Iterable[str] = ()) -> Iterator[str]:
-        """JSON Lines: the environments that rows name, then the rows."""
+    def export(self, papers: Iterable[str] = (), subjects: Collection[str] | None = None) -> Iterator[str]:
+        """JSON Lines: environments, then rows; only those of some papers or subjects, if given."""
         wanted = set(papers)
         rows = [row for row in self.rows() if not wanted or row.paper in wanted]
+        if subjects is not None:
+            rows = [row for row in rows if row.subject in subjects and row.health == "done"]
         for key in sorted({row.environment for row in rows if row.environment}):
             yield canonical({"kind": "environment", "id": key, "body": self.text(key)})
         for row in rows:

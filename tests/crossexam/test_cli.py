@@ -124,6 +124,7 @@ def test_gpu_trials_are_blocked_with_the_command_to_run_elsewhere(toy: Sandbox) 
 def test_rows_travel_to_another_machine(toy: Sandbox) -> None:
     assert toy.run("run", "toy", "--export", "rows.jsonl", CROSSEXAM_RESULTS="elsewhere").returncode == 0
     assert "1 new rows" in toy.run("import", "rows.jsonl").stdout
+    assert '"total":4.0' in toy.run("export", "toy", "--current").stdout
     assert toy.json("judge", "toy")[0]["verdict"] == "reproduced"
 
 
