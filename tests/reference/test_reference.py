@@ -152,14 +152,3 @@ def test_cifar10_in_its_own_format(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert train.images.shape == (10, 3, 32, 32)
     assert train.images[0, :, 0, 0].tolist() == [1, 2, 3]
     assert train.labels.tolist() == [7] * 10
-
-
-def test_a_known_set_has_one_checksum_whether_it_is_here_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CROSSEXAM_DATA", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    absent = [get(name).checksum() for name in ("german-credit", "fashion-mnist", "cifar10", "taiwan-default")]
-    assert absent[3] == "absent"
-    assert "absent" not in absent[:3]
-    assert len(set(absent)) == 4
