@@ -70,9 +70,15 @@ class Judgement:
         worst = (rank[finding.verdict] for finding in self.findings)
         lowest = min(worst, default=None)
         candidates = [finding for finding in self.findings if rank[finding.verdict] == lowest]
-        return max(
-            candidates, key=lambda finding: finding.p if finding.p is not None else abs(finding.estimate), default=None
-        )
+        rule = self.claim.rule
+        floor = isinstance(rule, ExactRule) and rule.at_least is not None and rule.at_most is None
+
+        def strain(finding: Finding) -> float:
+            if finding.p is not None:
+                return finding.p
+            return -finding.estimate if floor else abs(finding.estimate)
+
+        return max(candidates, key=strain, default=None)
 
 
 @dataclass(frozen=True)

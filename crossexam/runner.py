@@ -69,8 +69,8 @@ class Runner:
     def _execute(self, waiting: list[Trial]) -> None:
         self._project = project = Project(self.root)
         modules = {"torch", "numpy"}
-        for trial in waiting:
-            modules |= project.foreign(f"{trial.paper.package}.experiments", trial.experiment.name)
+        for trial in {trial.paper.slug: trial for trial in waiting}.values():
+            modules |= project.imported(f"{trial.paper.package}.experiments")
         executor = self.start_executor(modules)
         self._commit = commit(self.root)
         self._jobs: dict[int, Trial | Build] = {}

@@ -67,9 +67,24 @@ class Project:
         return {pair for pair in reached if self._statements_of(pair)}
 
     def foreign(self, module: str, name: str) -> set[str]:
-        """Outside modules imported at the top of the modules in the closure (a server may import them ahead)."""
+        """Outside modules imported at the top of the modules in the closure."""
         modules = {where for where, _ in self.closure(module, name)} | {module}
         return set().union(*(found.foreign for where in modules if (found := self.module(where))))
+
+    def imported(self, module: str) -> set[str]:
+        """Outside modules that importing `module` imports, through project modules: what a server may import ahead."""
+        foreign: set[str] = set()
+        seen: set[str] = set()
+        frontier = [module]
+        while frontier:
+            name = frontier.pop()
+            if name in seen or (found := self.module(name)) is None:
+                continue
+            seen.add(name)
+            foreign |= found.foreign
+            for target, attribute in found.imports.values():
+                frontier += [*_parents(name), target, f"{target}.{attribute}"]
+        return foreign
 
     def module(self, name: str) -> Module | None:
         """The project module `name`, or None where the project has none of that name."""

@@ -168,7 +168,7 @@ class TestScorecard:
     @pytest.fixture
     def target(self, table: pd.DataFrame) -> np.ndarray:
         risk = 0.2 + 0.3 * (table["amount"] > 250) + 0.2 * (table["purpose"] == "boat")
-        return (np.random.default_rng(2).random(400) < risk).astype(np.int64)
+        return (np.random.default_rng(2).random(400) < risk).to_numpy(np.int64)
 
     @pytest.mark.parametrize("how", list(scorecard.EDGES))
     def test_bins_hold_five_percent_each(self, table: pd.DataFrame, target: np.ndarray, how: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from suites.deep_linear_collapse import experiments, method
+from suites.deep_linear_collapse import experiments, method, networks
 from suites.deep_linear_collapse.method import Setting
 
 CPU = torch.device("cpu")
@@ -108,3 +108,102 @@ def test_imbalanced_cifar_from_disk() -> None:
     finite(
         experiments.cifar10_imbalanced(arm="no_bias", seed=1000, device=CPU, depth=1, width=32, epochs=12, scale=0.03)
     )
+
+
+def test_subset_of_cifar_from_disk() -> None:
+    finite(experiments.cifar10_subset(arm="bias", seed=1000, device=CPU, depth=1, width=16, epochs=2, per_class=4))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arm"), [("resnet18", "weight_decay"), ("vgg16", "weight_decay"), ("vgg16", "separate_decay")]
+)
+def test_convnets_on_cifar_from_disk(architecture: str, arm: str) -> None:
+    finite(
+        experiments.cifar10_convnet(
+            arm=arm, seed=1000, device=CPU, architecture=architecture, depth=3, epochs=1, per_class=2
+        )
+    )
+
+
+@pytest.mark.parametrize("arm", ["no_bias", "bias", "weight_decay", "cross_entropy"])
+def test_digits(arm: str) -> None:
+    metrics = experiments.digits_balanced(arm=arm, seed=1000, device=CPU, depth=3, epochs=12)
+    finite(metrics)
+    assert ("value_excess" in metrics) == (arm in ("no_bias", "bias"))
+
+
+def test_arms_of_a_seed_start_alike() -> None:
+    networks_of_a_seed = [networks.digits_network(3, depth, bias=bias) for depth, bias in ((1, False), (3, True))]
+    first, second = (network.backbone.state_dict() for network in networks_of_a_seed)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_imbalanced_digits() -> None:
+    finite(experiments.digits_imbalanced(arm="method", seed=1000, device=CPU, depth=1, epochs=3))
+
+
+@pytest.mark.parametrize("case", ["balanced", "imbalanced", "bias"])
+def test_official_sgd(case: str) -> None:
+    finite(experiments.sgd_optimum(arm="method", seed=1000, device=CPU, case=case, depth=3, width=8, iterations=20))
+    finite(
+        experiments.sgd_optimum_wide(arm="method", seed=1000, device=CPU, case=case, depth=1, width=16, iterations=3)
+    )
+
+
+def test_class_sizes_are_taken_and_refused() -> None:
+    images, labels = torch.arange(8.0), torch.tensor([0, 1] * 4)
+    assert networks.take(images, labels, [3, 1], seed=0)[1].tolist() == [0, 0, 0, 1]
+    with pytest.raises(ValueError, match="class 1 has 4 images, not 5"):
+        networks.take(images, labels, [1, 5], seed=0)
+
+
+def test_roots_by_hand() -> None:
+    """M = 2, x = 2: 2 x / (x^2 + 1)^2 = 4/25. M = 1, x = 1: 1 / (x + 1)^2 = 1/4. Above the top there is none."""
+
+    def root(pressure: float, depth: int) -> float:
+        return float(method.largest_root(torch.tensor(pressure, dtype=torch.float64), depth))
+
+    assert root(4 / 25, 2) == pytest.approx(2)
+    assert root(1 / 4, 1) == pytest.approx(1)
+    assert root(0.7, 2) == 0  # the top is 2 / sqrt(3) * 9 / 16 = 0.6495
+    assert root(0.6, 2) > 0
+    assert float(method.root(torch.tensor(0.6, dtype=torch.float64), 2)) == 0  # above the threshold, 0.5
+
+
+def test_balanced_factors_rebuild_their_logits() -> None:
+    setting = Setting((3, 3, 3, 3), (1e-3, 2e-3, 5e-4), 3e-3, (5, 7, 4), loss="ce")
+    logits = 2.5 * method.simplex_etf(4)
+    factors = method.balanced_factors(logits, setting)
+    torch.testing.assert_close(factors.products[-1] @ factors.features, logits[:, setting.labels])
+    assert experiments.balance_gap(factors, setting) < 1e-12
+    with pytest.raises(ValueError, match="rank 3"):
+        method.balanced_factors(logits, Setting((3,) * 4, (1e-3,), 1e-3, (2,)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (Setting((3, 2), (1e-3,), 1e-3, (4,), bias=True), "equal size"),
+        (Setting((3, 2), (1e-3,), 1e-3, (4,), loss="ce"), "equal size"),
+        (Setting((3, 3), (1e-3, 1e-3), 1e-3, (4, 4), loss="ce"), "M = 1"),
+    ],
+)
+def test_says_where_no_closed_form_is_known(setting: Setting, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        method.optimum(setting)
+
+
+def test_cross_polytope() -> None:
+    expected = [[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, -1.0], [-1.0, 0.0, 1.0, 0.0], [0.0, -1.0, 0.0, 1.0]]
+    assert method.cross_polytope(4).tolist() == expected
+    with pytest.raises(ValueError, match="even"):
+        method.cross_polytope_value(torch.tensor(1.0), Setting((2,) * 3, (1e-3,), 1e-3, (4,), loss="ce"))
+
+
+def test_refuses_a_direction_of_nothing_and_a_head_of_no_layers() -> None:
+    with pytest.raises(ValueError, match="collapsed"):
+        method.misalignment(torch.zeros(2, 2), torch.eye(2))
+    with pytest.raises(ValueError, match="at least 1"):
+        method.DeepLinearHead(4, 3, 0)
+    with pytest.raises(ValueError, match="positive"):
+        method.largest_root(torch.tensor([0.0]), 2)
