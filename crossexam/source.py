@@ -40,6 +40,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._modules: dict[str, Module | None] = {}
+        self._mentions: dict[ast.stmt, list[tuple[str, str]]] = {}
 
     def digests(self, module: str, name: str) -> dict[str, str]:
         """{"module:definition": digest} for all that `name` of `module` depends on."""
@@ -63,7 +64,9 @@ class Project:
                 frontier.append((package, "<import>"))
             frontier.append((here[0], "<import>"))
             for statement in self._statements(found, here[1]):
-                frontier.extend(self._references(found, statement))
+                if statement not in self._mentions:  # many definitions are reached from many experiments
+                    self._mentions[statement] = list(self._references(found, statement))
+                frontier.extend(self._mentions[statement])
         return {pair for pair in reached if self._statements_of(pair)}
 
     def foreign(self, module: str, name: str) -> set[str]:
