@@ -67,7 +67,3 @@ def canonical(value: Any) -> str:
 
 def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
-
-
-def same_params(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    return canonical(left) == canonical(right)
