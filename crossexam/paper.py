@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from crossexam.problems import Flaw, Key, Reader, Validated, did_you_mean
 from crossexam.rules import RULES, Params, Rule, TrendRule
+from reference.catalog import catalog
 
 Tier = Literal["exact", "small", "full"]
 TIERS: tuple[Tier, ...] = ("exact", "small", "full")
@@ -114,7 +115,7 @@ class Experiment(Validated):
                 yield Flaw(f"params.{name}", "is passed by the harness", "choose another name")
             if value == [] or isinstance(value, Mapping):
                 yield Flaw(f"params.{name}", f"is {value!r}", "a parameter is a value or a non-empty list of values")
-        if self.tier == "exact" and self.needs.data:
+        if self.tier == "exact" and any(name not in catalog() or catalog()[name].files for name in self.needs.data):
             yield Flaw("needs.data", "is not for the exact tier", "the exact tier needs no files: use small")
         if self.tier != "exact":
             missing = [name for name in ("data", "model", "tuning", "evaluation", "deviations") if not self._says(name)]

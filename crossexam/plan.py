@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,14 +96,15 @@ def plan(paper: Paper, root: Path, selection: Selection, project: Project | None
 
 
 def _trials(paper: Paper, experiment: Experiment, seeds: int, project: Project) -> Iterator[Trial]:
-    module, gpu = f"{paper.package}.experiments", experiment.needs.gpu_memory_gib > 0
-    code = project.digests(module, experiment.name)
+    gpu = experiment.needs.gpu_memory_gib > 0
+    roots = definitions(f"{paper.package}.experiments", experiment.name, experiment.needs.data)
+    code = project.digests(*roots)
     shared = {
         "code": digest(code),
         "data": " ".join(f"{name}={_checksum(name)}" for name in experiment.needs.data),
         "threads": str(experiment.needs.cpus),
     }
-    where = _setting(project.foreign(module, experiment.name), gpu=gpu)
+    where = _setting(project.foreign(*roots), gpu=gpu)
     recipes = {name: _recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses}
     obstacle = blocked(experiment.needs, paper.slug)
     for point, seed, arm in itertools.product(experiment.grid(), range(seeds), experiment.arms):
@@ -134,10 +135,10 @@ def _setting(modules: set[str], *, gpu: bool) -> dict[str, str]:
 
 def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) -> Callable[[Mapping[str, Any]], Build]:
     """A function from a trial's inputs to the build of `artifact` that it waits for."""
-    module = f"{paper.package}.experiments"
-    code = digest(project.digests(module, artifact.name))
+    roots = definitions(f"{paper.package}.experiments", artifact.name, artifact.data)
+    code = digest(project.digests(*roots))
     data = {name: _checksum(name) for name in artifact.data}
-    where = _setting(project.foreign(module, artifact.name), gpu=gpu)
+    where = _setting(project.foreign(*roots), gpu=gpu)
 
     def build(inputs: Mapping[str, Any]) -> Build:
         depends = {name: inputs[name] for name in artifact.by}
@@ -145,6 +146,12 @@ def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) ->
         return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu)
 
     return build
+
+
+def definitions(module: str, function: str, data: Iterable[str]) -> list[tuple[str, str]]:
+    """Where the code of a trial begins: its function (of `module`), and the loaders of the sets that it declares."""
+    entries = [catalog()[name] for name in data if name in catalog()]
+    return [(module, function), *((entry.module, entry.function) for entry in entries)]
 
 
 def _checksum(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from crossexam.environment import commit, libraries
 from crossexam.executors import Executor, Outcome
-from crossexam.plan import Build, Trial
+from crossexam.plan import Build, Trial, definitions
 from crossexam.rows import Row, digest
 from crossexam.source import Project
 from crossexam.store import Store
@@ -69,8 +69,9 @@ class Runner:
     def _execute(self, waiting: list[Trial]) -> None:
         self._project = project = Project(self.root)
         modules = {"torch", "numpy"}
-        for trial in {trial.paper.slug: trial for trial in waiting}.values():
-            modules |= project.imported(f"{trial.paper.package}.experiments")
+        for trial in {(trial.paper.slug, trial.experiment.needs.data): trial for trial in waiting}.values():
+            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.data)
+            modules |= project.imported(*(module for module, _ in roots))
         executor = self.start_executor(modules)
         self._commit = commit(self.root)
         self._jobs: dict[int, Trial | Build] = {}
@@ -138,12 +139,12 @@ class Runner:
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self._project.foreign(module, trial.experiment.name)
+        foreign = self._project.foreign(*definitions(module, trial.experiment.name, needs.data))
         return {
             "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
-            "libraries": libraries(foreign), "commit": self._commit,
+            "data": list(needs.data), "libraries": libraries(foreign), "commit": self._commit,
         }  # fmt: skip
 
     def _build_job(self, build: Build) -> dict[str, Any]:
@@ -152,7 +153,7 @@ class Runner:
             "kind": "artifact", "paper": build.paper.slug, "module": f"{build.paper.package}.experiments",
             "function": artifact.name, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
             "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
-            "artifact": str(self.artifact_file(build)),
+            "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
         }  # fmt: skip
 
     def artifact_file(self, build: Build) -> Path:

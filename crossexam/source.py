@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGES = ("suites", "baselines", "reference")
+IDENTIFIED = ("reference.catalog",)
+"""Project modules left out: they find and check files, and what they find is in the fingerprint by its checksum."""
 WHOLE = "*"
 """Stands for every definition of a module."""
 
@@ -42,15 +44,15 @@ class Project:
         self._modules: dict[str, Module | None] = {}
         self._mentions: dict[ast.stmt, list[tuple[str, str]]] = {}
 
-    def digests(self, module: str, name: str) -> dict[str, str]:
-        """{"module:definition": digest} for all that `name` of `module` depends on."""
-        closure = self.closure(module, name)
+    def digests(self, *roots: tuple[str, str]) -> dict[str, str]:
+        """{"module:definition": digest} for all that these definitions depend on."""
+        closure = self.closure(*roots)
         return {f"{where}:{what}": self._digest(where, what) for where, what in sorted(closure)}
 
-    def closure(self, module: str, name: str) -> set[tuple[str, str]]:
-        """The (module, definition) pairs reached from one definition, itself included."""
+    def closure(self, *roots: tuple[str, str]) -> set[tuple[str, str]]:
+        """The (module, definition) pairs reached from some definitions, themselves included."""
         reached: set[tuple[str, str]] = set()
-        frontier = [(module, name)]
+        frontier = list(roots)
         while frontier:
             here = frontier.pop()
             if here in reached or (found := self.module(here[0])) is None:
@@ -69,16 +71,16 @@ class Project:
                 frontier.extend(self._mentions[statement])
         return {pair for pair in reached if self._statements_of(pair)}
 
-    def foreign(self, module: str, name: str) -> set[str]:
+    def foreign(self, *roots: tuple[str, str]) -> set[str]:
         """Outside modules imported at the top of the modules in the closure."""
-        modules = {where for where, _ in self.closure(module, name)} | {module}
+        modules = {where for where, _ in self.closure(*roots)} | {module for module, _ in roots}
         return set().union(*(found.foreign for where in modules if (found := self.module(where))))
 
-    def imported(self, module: str) -> set[str]:
-        """Outside modules that importing `module` imports, through project modules: what a server may import ahead."""
+    def imported(self, *modules: str) -> set[str]:
+        """Outside modules that importing these imports, through project modules: what a server may import ahead."""
         foreign: set[str] = set()
         seen: set[str] = set()
-        frontier = [module]
+        frontier = list(modules)
         while frontier:
             name = frontier.pop()
             if name in seen or (found := self.module(name)) is None:
@@ -96,7 +98,7 @@ class Project:
         return self._modules[name]
 
     def _parse(self, name: str) -> Module | None:
-        if name.split(".")[0] not in PACKAGES:
+        if name.split(".")[0] not in PACKAGES or name in IDENTIFIED:
             return None
         base = self.root.joinpath(*name.split("."))
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
