@@ -17,6 +17,7 @@ from crossexam.plan import Selection, Trial, plan
 from crossexam.problems import BadFile, did_you_mean
 from crossexam.project import UnknownPaper, find_paper, project_root, results_folder, suite_folders
 from crossexam.rows import Row
+from crossexam.source import Project
 from crossexam.store import Store, StoreError
 from reference.catalog import DataError, catalog, fetch, get, verify
 
@@ -105,7 +106,7 @@ def show_paper(paper: str, as_json: bool) -> int:
     root = project_root()
     loaded = find_paper(root, paper)
     with _store(root) as store:
-        judgements = session.judge(loaded, root, store)
+        judgements = session.judge(loaded, Project(root), store)
     if as_json:
         _print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
     else:
@@ -123,7 +124,8 @@ def plan_trials(papers: Slugs, tiers: Slugs, keyword: str, seeds: int | None, as
 
 def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
     root = project_root()
-    trials = [trial for paper in _papers(root, papers) for trial in plan(paper, root, selection)]
+    project = Project(root)
+    trials = [trial for paper in _papers(root, papers) for trial in plan(paper, project, selection)]
     _refuse_empty(trials, selection.keyword)
     with _store(root) as store:
         cached = {trial.fingerprint for trial in trials if store.done(trial.fingerprint)}
@@ -167,6 +169,7 @@ def run(
     if dry_run:
         return _plan(papers, _selection(tiers, keyword, seeds), as_json)
     root = project_root()
+    project = Project(root)
     selection = _selection(tiers, keyword, seeds)
     chosen = _papers(root, papers)
     if not offline:
@@ -175,9 +178,9 @@ def run(
     with _store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         with show.Live(quiet=as_json) as live:
-            outcome = session.run_papers(chosen, root, store, settings, live.update)
+            outcome = session.run_papers(chosen, project, store, settings, live.update)
         _refuse_empty(outcome, keyword)
-        judged = [(paper, session.judge(paper, root, store, seeds)) for paper in chosen]
+        judged = [(paper, session.judge(paper, project, store, seeds)) for paper in chosen]
         if export is not None:
             lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen])]
             _write(export, lines)
@@ -215,10 +218,10 @@ def judge_papers(papers: Slugs, seeds: int | None, as_json: bool) -> int:
 
     root = project_root()
     _selection((), "", seeds)
-    chosen = _papers(root, papers)
+    chosen, project = _papers(root, papers), Project(root)
     with _store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
-        judged = [(paper, session.judge(paper, root, store, seeds)) for paper in chosen]
+        judged = [(paper, session.judge(paper, project, store, seeds)) for paper in chosen]
     if as_json:
         _print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
     else:
@@ -241,7 +244,7 @@ def why(trial: str, as_json: bool) -> int:
     known = suite_folders(root)
     papers = [find_paper(root, slug)] if "/" in trial or slug in known else _papers(root, ())
     with _store(root) as store:
-        explanations = session.why(papers, root, store, trial)
+        explanations = session.why(papers, Project(root), store, trial)
     if not explanations:
         raise BadUsage(f"no trial begins with '{trial}': `crossexam plan {papers[0].slug} --json` lists their names")
     if as_json:
@@ -258,8 +261,8 @@ def why(trial: str, as_json: bool) -> int:
 def export_rows(papers: Slugs, output: Path | None, current: bool) -> int:
     """Write rows as JSON Lines, with the environments that they name."""
     root = project_root()
-    chosen = _papers(root, papers)
-    trials = [trial for paper in chosen for trial in plan(paper, root, Selection())] if current else []
+    chosen, project = _papers(root, papers), Project(root)
+    trials = [trial for paper in chosen for trial in plan(paper, project, Selection())] if current else []
     subjects = {trial.subject for trial in trials} if current else None
     with _store(root) as store:
         lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen], subjects)]

@@ -41,7 +41,8 @@ class Runner:
     """Takes the trials of a plan to rows. `start_executor` is called only if something has to run."""
 
     store: Store
-    root: Path
+    project: Project
+    """The project as it was when the trials were planned."""
     start_executor: Callable[[set[str]], Executor]
     listener: Listener = lambda progress: None
     fresh: bool = False
@@ -67,13 +68,12 @@ class Runner:
         return [self._rows[trial.fingerprint] for trial in trials]
 
     def _execute(self, waiting: list[Trial]) -> None:
-        self._project = project = Project(self.root)
         modules = {"torch", "numpy"}
         for trial in {(trial.paper.slug, trial.experiment.needs.data): trial for trial in waiting}.values():
             roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.data)
-            modules |= project.imported(*(module for module, _ in roots))
+            modules |= self.project.imported(*(module for module, _ in roots))
         executor = self.start_executor(modules)
-        self._commit = commit(self.root)
+        self._commit = commit(self.project.root)
         self._jobs: dict[int, Trial | Build] = {}
         self._started: dict[int, str] = {}
         self._broken: dict[str, str] = {}
@@ -139,7 +139,7 @@ class Runner:
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self._project.foreign(*definitions(module, trial.experiment.name, needs.data))
+        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.data))
         return {
             "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
@@ -163,6 +163,9 @@ class Runner:
     def _finish(self, outcome: Outcome) -> None:
         job = self._jobs.pop(outcome.id)
         self._progress.running.pop(outcome.id)
+        if edited := self.project.edited(job.code):
+            cause = f"{', '.join(edited)} changed during the run, so what was measured is unknown: run it again"
+            outcome = Outcome(outcome.id, "error", cause, seconds=outcome.seconds, tail=outcome.tail)
         if isinstance(job, Trial):
             self._record(job, outcome, self._started[outcome.id])
         elif outcome.health != "done":
