@@ -68,11 +68,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the papers is meant: `--tier`, `-k` and `--seeds`."""
+    """Which part of the papers is meant: `--tier`, `-k`, `--seeds` and `--first-seed`."""
 
     tiers: tuple[Tier, ...] = TIERS
     keyword: str = ""
     seeds: int | None = None
+    first_seed: int | None = None
 
     def experiments(self, paper: Paper) -> Iterator[Experiment]:
         """Experiments of the tiers whose name, or one of whose claims, holds the keyword."""
@@ -91,11 +92,12 @@ def plan(paper: Paper, project: Project, selection: Selection) -> list[Trial]:
     """All selected trials of a paper, in the order of its file."""
     trials: list[Trial] = []
     for experiment in selection.experiments(paper):
-        trials.extend(_trials(paper, experiment, selection.seeds or experiment.seeds, project))
+        seeds = experiment.seed_range(selection.seeds, selection.first_seed)
+        trials.extend(_trials(paper, experiment, seeds, project))
     return trials
 
 
-def _trials(paper: Paper, experiment: Experiment, seeds: int, project: Project) -> Iterator[Trial]:
+def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project) -> Iterator[Trial]:
     gpu = experiment.needs.gpu_memory_gib > 0
     roots = definitions(f"{paper.package}.experiments", experiment.name, experiment.needs.data)
     code = project.digests(*roots)
@@ -107,7 +109,7 @@ def _trials(paper: Paper, experiment: Experiment, seeds: int, project: Project) 
     where = _setting(project.foreign(*roots), gpu=gpu)
     recipes = {name: _recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses}
     obstacle = blocked(experiment.needs, paper.slug)
-    for point, seed, arm in itertools.product(experiment.grid(), range(seeds), experiment.arms):
+    for point, seed, arm in itertools.product(experiment.grid(), seeds, experiment.arms):
         inputs = {"seed": seed, "arm": arm, **point}
         builds = tuple(recipe(inputs) for recipe in recipes.values())
         made = {f"artifact {build.artifact.name}": build.recipe for build in builds}

@@ -46,14 +46,18 @@ def run_papers(
     return list(zip(trials, runner.run(trials), strict=True))
 
 
-def judge(paper: Paper, project: Project, store: Store, seeds: int | None = None) -> list[Judgement]:
-    """Verdicts on the rows that the store has for the code as `project` read it; each is recorded in the store."""
-    trials = plan(paper, project, Selection(seeds=seeds))
+def judge(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
+    """Verdicts of all claims on the rows that the store has for the code as `project` read it, recorded there.
+
+    Of the selection only the seeds count here.
+    """
+    trials = plan(paper, project, Selection(seeds=selection.seeds, first_seed=selection.first_seed))
     judgements = judge_paper(
         paper,
         store.rows(paper.slug),
         {trial.subject: trial.experiment.name for trial in trials},
-        seeds=seeds,
+        seeds=selection.seeds,
+        first_seed=selection.first_seed,
         setting={trial.experiment.name: trial.setting for trial in trials},
         obstacles={trial.experiment.name: trial.blocked for trial in trials},
         history=lambda file: history_rows(project.root, file),

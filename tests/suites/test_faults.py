@@ -52,7 +52,7 @@ def test_every_planted_fault_turns_a_claim_red(slug: str, tmp_path: Path) -> Non
         caught = {
             fault.id: [
                 one.claim.id
-                for one in judge(faulty[fault.id], project, store)
+                for one in judge(faulty[fault.id], project, store, Selection())
                 if one.claim.id in fault.breaks and (one.as_expected is False or one.health in ("error", "timeout"))
             ]
             for fault in paper.faults
