@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import reference
-
 Job = Mapping[str, Any]
 """What the runner asks for: kind ("trial" or "artifact"), function, arguments, limits, and where the result goes."""
 
@@ -43,6 +41,7 @@ def perform(job: Job) -> None:
 def _call(job: Job) -> dict[str, Any]:
     import torch
 
+    import reference  # not before: the project that a trial belongs to comes first on the path only now
     from crossexam.environment import describe
 
     if job["memory_gib"] is not None:
