@@ -280,7 +280,8 @@ class Paper:
         experiment = self.experiments[claim.experiment]
         decided_by = {
             "rule": [claim.rule.kind, asdict(claim.rule)],
-            "decision": asdict(claim.decision),
+            # Only what the file says, so that a new field with its default starts no new series.
+            "decision": {k: v for k, v in asdict(claim.decision).items() if v != getattr(Decision(), k)},
             "protocol": asdict(experiment.protocol) if experiment.protocol else None,
         }
         return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
