@@ -44,13 +44,15 @@ class Needs(Validated):
     """Wall-clock limit of one trial."""
     memory_gib: float = 4.0
     """Memory limit of one trial, beyond what importing torch takes."""
+    disk_gib: float = 4.0
+    """Limit of what one trial keeps in its temporary folder, which is removed when it ends."""
     gpu_memory_gib: float = 0.0
     """GPU memory; above zero the trial needs CUDA."""
     cpus: int = 1
     """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
 
     def flaws(self) -> Iterator[Flaw]:
-        for name in ("minutes", "memory_gib", "cpus"):
+        for name in ("minutes", "memory_gib", "disk_gib", "cpus"):
             if getattr(self, name) <= 0:
                 yield Flaw(name, "is not positive", "a limit is > 0")
         if self.gpu_memory_gib < 0:

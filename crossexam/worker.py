@@ -9,6 +9,7 @@ import math
 import os
 import random
 import resource
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
@@ -44,6 +45,8 @@ def _call(job: Job) -> dict[str, Any]:
     import reference  # not before: the project that a trial belongs to comes first on the path only now
     from crossexam.environment import describe
 
+    Path(job["scratch"]).mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = job["scratch"]
     if job["memory_gib"] is not None:
         limit_memory(job["memory_gib"])
     device = torch.device("cuda" if job["gpu"] else "cpu")
