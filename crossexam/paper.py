@@ -44,13 +44,15 @@ class Needs(Validated):
     """Wall-clock limit of one trial."""
     memory_gib: float = 4.0
     """Memory limit of one trial, beyond what importing torch takes."""
+    disk_gib: float = 4.0
+    """Limit of what one trial keeps in its temporary folder, which is removed when it ends."""
     gpu_memory_gib: float = 0.0
     """GPU memory; above zero the trial needs CUDA."""
     cpus: int = 1
     """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
 
     def flaws(self) -> Iterator[Flaw]:
-        for name in ("minutes", "memory_gib", "cpus"):
+        for name in ("minutes", "memory_gib", "disk_gib", "cpus"):
             if getattr(self, name) <= 0:
                 yield Flaw(name, "is not positive", "a limit is > 0")
         if self.gpu_memory_gib < 0:
@@ -102,10 +104,14 @@ class Experiment(Validated):
     needs: Needs = Needs()
     uses: tuple[str, ...] = ()
     protocol: Protocol | None = None
+    first_seed: int = 0
+    """The seeds are first_seed, first_seed + 1, ...; fresh ones confirm what was found on others."""
 
     def flaws(self) -> Iterator[Flaw]:
         if self.seeds < 1:
             yield Flaw("seeds", f"is {self.seeds}", "at least one seed")
+        if self.first_seed < 0:
+            yield Flaw("first_seed", f"is {self.first_seed}", "seeds count from 0")
         if not self.arms:
             yield Flaw("arms", "is empty", 'name at least one arm, such as "method"')
         if len(set(self.arms)) < len(self.arms):
@@ -125,6 +131,11 @@ class Experiment(Validated):
     def _says(self, name: str) -> bool:
         return self.protocol is not None and bool(getattr(self.protocol, name).strip())
 
+    def seed_range(self, seeds: int | None = None, first: int | None = None) -> range:
+        """The seeds of the file, or as many as asked for, from where asked for."""
+        start = self.first_seed if first is None else first
+        return range(start, start + (seeds or self.seeds))
+
     def grid(self) -> list[dict[str, Any]]:
         """Every point of the parameter grid, in the order of the file."""
         axes = [value if isinstance(value, list) else [value] for value in self.params.values()]
@@ -142,6 +153,9 @@ class Decision(Validated):
     """Most seeds that are worth asking for."""
     kappa: float = 2.0
     """How many standard deviations the margin was meant to be (3 with a one-run paper)."""
+    overlap: float = 0.0
+    """Test rows over training rows, where seeds are random splits of one table: their results are correlated, and the
+    variance of a mean over k of them is s^2 (1/k + overlap) (Nadeau & Bengio 2003)."""
     history: str = ""
     """A file of rows in the project, from other seeds, whose spread is pooled with this run's."""
     environments: tuple[str, ...] = ()
@@ -150,6 +164,8 @@ class Decision(Validated):
     def flaws(self) -> Iterator[Flaw]:
         if not 0 < self.alpha < 0.5:
             yield Flaw("alpha", f"is {self.alpha:g}", "it lies between 0 and 0.5")
+        if self.overlap < 0:
+            yield Flaw("overlap", f"is {self.overlap:g}", "it is a ratio of row counts, >= 0")
         if not 1 <= self.n_min <= self.n_max:
             yield Flaw("n_min", f"is {self.n_min}", f"it lies between 1 and n_max ({self.n_max})")
 
@@ -179,6 +195,8 @@ class Claim(Validated):
             )
         if self.expected != "reproduced" and not self.finding.strip():
             yield Flaw("finding", "is missing", f"say what was measured and tried, for '{self.expected}' is a finding")
+        if self.decision.overlap and self.rule.kind not in ("order", "trend"):
+            yield Flaw("decision.overlap", f"means nothing for '{self.rule.kind}'", "it is for order and trend")
         if self.rule.kind == "order" and self.decision.n_min < 5:
             yield Flaw("decision.n_min", "is below 5", "with fewer seeds no sign-flip test can reach p <= 0.05")
 
@@ -226,6 +244,15 @@ class Fault(Validated):
 
 
 @dataclass(frozen=True)
+class Excused(Validated):
+    """A generated fault that nothing can catch, because it changes nothing: an equivalent mutant."""
+
+    mutant: str
+    """Its name, as the audit prints it."""
+    why: str
+
+
+@dataclass(frozen=True)
 class About(Validated):
     """The `[paper]` table."""
 
@@ -249,6 +276,7 @@ class Paper:
     claims: tuple[Claim, ...]
     reported: tuple[Reported, ...]
     faults: tuple[Fault, ...]
+    excused: tuple[Excused, ...] = ()
 
     @property
     def package(self) -> str:
@@ -264,7 +292,8 @@ class Paper:
         experiment = self.experiments[claim.experiment]
         decided_by = {
             "rule": [claim.rule.kind, asdict(claim.rule)],
-            "decision": asdict(claim.decision),
+            # Only what the file says, so that a new field with its default starts no new series.
+            "decision": {k: v for k, v in asdict(claim.decision).items() if v != getattr(Decision(), k)},
             "protocol": asdict(experiment.protocol) if experiment.protocol else None,
         }
         return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
@@ -283,7 +312,7 @@ def load_paper(folder: Path) -> Paper:
     if not text:
         reader.refuse((), "is missing or empty", "start from `crossexam new`")
         reader.finish()
-    for name in table.keys() - {"paper", "experiment", "artifact", "claim", "reported", "fault"}:
+    for name in table.keys() - {"paper", "experiment", "artifact", "claim", "reported", "fault", "excused"}:
         reader.refuse((name,), "is an unknown table", did_you_mean(name, ["paper", "experiment", "claim", "reported"]))
 
     about = reader.read(About, table.get("paper", {}), ("paper",))
@@ -293,13 +322,17 @@ def load_paper(folder: Path) -> Paper:
     reported = [item for key, body in _items(reader, table, "reported") if (item := reader.read(Reported, body, key))]
     faults = [fault for key, body in _items(reader, table, "fault") if (fault := reader.read(Fault, body, key))]
 
+    excused = [one for key, body in _items(reader, table, "excused") if (one := reader.read(Excused, body, key))]
+
     _check_unique(reader, table)
     _check_references(reader, table, artifacts, experiments, claims)
     _check_code(reader, folder, table, experiments, artifacts, faults)
     reader.finish()
     assert about is not None  # otherwise `finish` has raised
     slug = folder.name.replace("_", "-")
-    return Paper(slug, folder, about, experiments, artifacts, tuple(claims), tuple(reported), tuple(faults))
+    return Paper(
+        slug, folder, about, experiments, artifacts, tuple(claims), tuple(reported), tuple(faults), tuple(excused)
+    )
 
 
 def _named(reader: Reader, cls: type[T], table: Mapping[str, Any], name: str) -> dict[str, T]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from crossexam.environment import commit, libraries
 from crossexam.executors import Executor, Outcome
+from crossexam.paper import Needs
 from crossexam.plan import Build, Trial, definitions
 from crossexam.rows import Row, digest
 from crossexam.source import Project
@@ -41,7 +42,8 @@ class Runner:
     """Takes the trials of a plan to rows. `start_executor` is called only if something has to run."""
 
     store: Store
-    root: Path
+    project: Project
+    """The project as it was when the trials were planned."""
     start_executor: Callable[[set[str]], Executor]
     listener: Listener = lambda progress: None
     fresh: bool = False
@@ -67,13 +69,12 @@ class Runner:
         return [self._rows[trial.fingerprint] for trial in trials]
 
     def _execute(self, waiting: list[Trial]) -> None:
-        self._project = project = Project(self.root)
         modules = {"torch", "numpy"}
         for trial in {(trial.paper.slug, trial.experiment.needs.data): trial for trial in waiting}.values():
             roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.data)
-            modules |= project.imported(*(module for module, _ in roots))
+            modules |= self.project.imported(*(module for module, _ in roots))
         executor = self.start_executor(modules)
-        self._commit = commit(self.root)
+        self._commit = commit(self.project.root)
         self._jobs: dict[int, Trial | Build] = {}
         self._started: dict[int, str] = {}
         self._broken: dict[str, str] = {}
@@ -139,12 +140,13 @@ class Runner:
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self._project.foreign(*definitions(module, trial.experiment.name, needs.data))
+        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.data))
         return {
             "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
-            "data": list(needs.data), "libraries": libraries(foreign), "commit": self._commit,
+            "disk_gib": needs.disk_gib, "data": list(needs.data), "libraries": libraries(foreign),
+            "commit": self._commit,
         }  # fmt: skip
 
     def _build_job(self, build: Build) -> dict[str, Any]:
@@ -153,7 +155,7 @@ class Runner:
             "kind": "artifact", "paper": build.paper.slug, "module": f"{build.paper.package}.experiments",
             "function": artifact.name, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
             "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
-            "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
+            "disk_gib": Needs.disk_gib, "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
         }  # fmt: skip
 
     def artifact_file(self, build: Build) -> Path:
@@ -163,6 +165,9 @@ class Runner:
     def _finish(self, outcome: Outcome) -> None:
         job = self._jobs.pop(outcome.id)
         self._progress.running.pop(outcome.id)
+        if edited := self.project.edited(job.code):
+            cause = f"{', '.join(edited)} changed during the run, so what was measured is unknown: run it again"
+            outcome = Outcome(outcome.id, "error", cause, seconds=outcome.seconds, tail=outcome.tail)
         if isinstance(job, Trial):
             self._record(job, outcome, self._started[outcome.id])
         elif outcome.health != "done":

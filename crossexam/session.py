@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossexam.audit import Audit, Auditor, as_record, from_record
 from crossexam.executors import Executor, InlineExecutor, LocalExecutor
 from crossexam.judge import Judgement, judge_paper
 from crossexam.paper import Paper
@@ -33,30 +34,34 @@ def default_jobs() -> int:
 
 
 def run_papers(
-    papers: Sequence[Paper], root: Path, store: Store, settings: Settings, listener: Listener
+    papers: Sequence[Paper], project: Project, store: Store, settings: Settings, listener: Listener
 ) -> list[tuple[Trial, Row]]:
     """Run the selected trials of the papers and return each with its row."""
-    project = Project(root)
-    trials = [trial for paper in papers for trial in plan(paper, root, settings.selection, project)]
+    root = project.root
+    trials = [trial for paper in papers for trial in plan(paper, project, settings.selection)]
 
     def start(modules: set[str]) -> Executor:
         return InlineExecutor(root) if settings.inline else LocalExecutor(root, modules, settings.jobs)
 
-    runner = Runner(store, root, start, listener, settings.fresh)
+    runner = Runner(store, project, start, listener, settings.fresh)
     return list(zip(trials, runner.run(trials), strict=True))
 
 
-def judge(paper: Paper, root: Path, store: Store, seeds: int | None = None) -> list[Judgement]:
-    """Verdicts on the rows that the store has for the code as it stands; each is recorded in the store."""
-    trials = plan(paper, root, Selection(seeds=seeds))
+def judge(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
+    """Verdicts of all claims on the rows that the store has for the code as `project` read it, recorded there.
+
+    Of the selection only the seeds count here.
+    """
+    trials = plan(paper, project, Selection(seeds=selection.seeds, first_seed=selection.first_seed))
     judgements = judge_paper(
         paper,
         store.rows(paper.slug),
         {trial.subject: trial.experiment.name for trial in trials},
-        seeds=seeds,
+        seeds=selection.seeds,
+        first_seed=selection.first_seed,
         setting={trial.experiment.name: trial.setting for trial in trials},
         obstacles={trial.experiment.name: trial.blocked for trial in trials},
-        history=lambda file: history_rows(root, file),
+        history=lambda file: history_rows(project.root, file),
     )
     for judgement in judgements:
         if judgement.verdict is not None:
@@ -67,6 +72,22 @@ def judge(paper: Paper, root: Path, store: Store, seeds: int | None = None) -> l
             }  # fmt: skip
             store.add_verdict(paper.slug, judgement.claim.id, paper.series(judgement.claim), judgement.verdict, body)
     return judgements
+
+
+def audit(
+    paper: Paper, project: Project, store: Store, jobs: int, minutes: float, listener: Listener,
+    note: Callable[[str], None],
+) -> Audit:  # fmt: skip
+    """Audit a paper; what was found is kept in the store."""
+    found = Auditor(paper, project, store, jobs, minutes, listener, note).run()
+    store.add_audit(paper.slug, found.at, as_record(found))
+    return found
+
+
+def last_audit(paper: Paper, store: Store) -> Audit | None:
+    """What the last audit of a paper found."""
+    record = store.audit(paper.slug)
+    return from_record(record) if record else None
 
 
 def moved(paper: Paper, before: dict[str, str]) -> list[str]:
@@ -91,9 +112,9 @@ class Explanation:
     differences: tuple[str, ...] = ()
 
 
-def why(papers: Sequence[Paper], root: Path, store: Store, text: str) -> list[Explanation]:
+def why(papers: Sequence[Paper], project: Project, store: Store, text: str) -> list[Explanation]:
     """Explain every trial whose name or fingerprint begins with `text`."""
-    found = [trial for paper in papers for trial in matching(plan(paper, root, Selection()), text)]
+    found = [trial for paper in papers for trial in matching(plan(paper, project, Selection()), text)]
     return [_explain(trial, store) for trial in found]
 
 

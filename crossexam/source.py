@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._modules: dict[str, Module | None] = {}
+        self._read: dict[str, tuple[Path, tuple[int, int]]] = {}
+        self._closures: dict[tuple[tuple[str, str], ...], set[tuple[str, str]]] = {}
         self._mentions: dict[ast.stmt, list[tuple[str, str]]] = {}
 
     def digests(self, *roots: tuple[str, str]) -> dict[str, str]:
@@ -52,6 +54,11 @@ class Project:
 
     def closure(self, *roots: tuple[str, str]) -> set[tuple[str, str]]:
         """The (module, definition) pairs reached from some definitions, themselves included."""
+        if roots not in self._closures:
+            self._closures[roots] = self._reach(roots)
+        return self._closures[roots]
+
+    def _reach(self, roots: tuple[tuple[str, str], ...]) -> set[tuple[str, str]]:
         reached: set[tuple[str, str]] = set()
         frontier = list(roots)
         while frontier:
@@ -92,6 +99,11 @@ class Project:
                 frontier += [*_parents(name), target, f"{target}.{attribute}"]
         return foreign
 
+    def edited(self, code: Iterable[str]) -> list[str]:
+        """Files behind the keys of `digests` that have changed since they were read here."""
+        read = (self._read[name] for name in sorted({key.partition(":")[0] for key in code}))
+        return [str(file.relative_to(self.root)) for file, state in read if _state(file) != state]
+
     def module(self, name: str) -> Module | None:
         """The project module `name`, or None where the project has none of that name."""
         if name not in self._modules:
@@ -105,6 +117,7 @@ class Project:
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         if not file.is_file():
             return None
+        self._read[name] = file, _state(file)
         module = Module(name)
         package = name if base.is_dir() else name.rpartition(".")[0]
         for statement in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -185,6 +198,36 @@ class Project:
 
     def _digest(self, module: str, name: str) -> str:
         return hashlib.sha256("\n".join(map(_dump, self._statements_of((module, name)))).encode()).hexdigest()[:16]
+
+
+def changed_definitions(before: str, after: str) -> set[str]:
+    """Names whose definitions differ between two texts of a module; "<import>" where what runs on import does."""
+    old, new = _top_level(before), _top_level(after)
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+
+
+def _top_level(text: str) -> dict[str, list[str]]:
+    """{name: its statements} of a module; statements that bind no name are under "<import>"."""
+    found: dict[str, list[str]] = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [statement.name]
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            names = _targets(statement) or ["<import>"]
+        else:
+            names = ["<import>"]
+        for name in names:
+            found.setdefault(name, []).append(_dump(statement))
+    return found
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Modification time and size of a file; zeros where it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 @functools.cache
