@@ -257,8 +257,16 @@ def data_sets(entries: Sequence[DataSet]) -> None:
 def fields(record: Mapping[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     for name, value in record.items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(name, escape(_briefly(value)))
     console().print(table)
+
+
+def _briefly(value: Any) -> str:
+    """A list one a line, a long one by its beginning; `--json` has all of it."""
+    if not isinstance(value, list):
+        return str(value)
+    shown = value if len(value) <= 8 else [*value[:6], f"... {len(value)} in all"]
+    return "\n".join(map(str, shown))
 
 
 class Live:
