@@ -84,7 +84,7 @@ def test_a_zip_whose_directory_lies_about_sizes(tmp_path: Path, monkeypatch: pyt
     assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*")) < 1 << 19
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "..\\evil", "C:/evil"])
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "..\\evil", "C:/evil"])
 def test_zip_paths_that_climb_out(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="is refused"):
         unpacked(tmp_path, zipped(name))
