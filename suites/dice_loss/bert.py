@@ -195,7 +195,7 @@ def tokenised(pairs: TextPairs, model: str, length: int, limit: int | None, devi
         return_tensors="pt",
     )  # fmt: skip
     rows = torch.stack([encoded[name] for name in ("input_ids", "token_type_ids", "attention_mask")], dim=1)
-    return rows.to(device), torch.from_numpy(pairs.labels[:limit]).to(device)
+    return rows.to(device), torch.tensor(pairs.labels[:limit]).to(device)
 
 
 def classified(network: nn.Module, data: Data, batch: int) -> dict[str, float]:

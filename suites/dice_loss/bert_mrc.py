@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -77,7 +78,7 @@ def entities(
     length: int = 256,
 ) -> Metrics:
     """Fine-tune, look at the validation sentences four times an epoch, and report the best of them, in percent."""
-    recipe = Recipe(**{**vars(RECIPE), "epochs": epochs or RECIPE.epochs})
+    recipe = replace(RECIPE, epochs=epochs or RECIPE.epochs)
     tokeniser = AutoTokenizer.from_pretrained(model, local_files_only=True)
     found = {part: reference.load("conll2003", part).sentences[:limit] for part in ("train", "val", "test")}
     asked = {part: Asked(sentences, tokeniser, length, device) for part, sentences in found.items()}

@@ -59,7 +59,7 @@ def dice(
     """
     w, y, kept = _prepared(logits, targets, alpha, smooth, mask, ohem_ratio)
     size = (w.square() if square else w) + y  # y is 0 or 1, its own square
-    return _reduced(2 * w * y, size, kept, level, smooth, reduction)
+    return _reduced(w * y, size, kept, level, smooth, reduction, times=2)
 
 
 def tversky(
@@ -82,7 +82,8 @@ def tversky(
     _require(a >= 0 and b >= 0 and a + b > 0, "a and b must be at least 0 and not both 0", (a, b))
     w, y, kept = _prepared(logits, targets, alpha, smooth, mask, ohem_ratio)
     overlap = w * y
-    return _reduced(overlap, overlap + a * (w - overlap) + b * (y - overlap), kept, level, smooth, reduction)
+    size = overlap + a * (w - overlap) + b * (y - overlap)
+    return _reduced(overlap, size, kept, level, smooth, reduction, times=1)
 
 
 def turning_point(alpha: float) -> float:
@@ -177,16 +178,17 @@ def _reduced(
     level: Level,
     smooth: float,
     reduction: Reduction,
+    times: int,
 ) -> torch.Tensor:
-    """1 - (overlap + smooth) / (size + smooth), of each example or of the sums."""
+    """1 - (times * overlap + smooth) / (size + smooth), of each example or of the sums."""
     _require(level in ("set", "example"), "level must be 'set' or 'example'", repr(level))
     _require(reduction in ("mean", "none"), "reduction must be 'mean' or 'none'", repr(reduction))
     if level == "set":
         if kept is not None:
             overlap, size = overlap * kept, size * kept
-        losses = 1 - (overlap.sum(0) + smooth) / (size.sum(0) + smooth)
+        losses = 1 - (times * overlap.sum(0) + smooth) / (size.sum(0) + smooth)
         return losses.sum() if reduction == "mean" else losses
-    losses = 1 - (overlap + smooth) / (size + smooth)
+    losses = 1 - (times * overlap + smooth) / (size + smooth)
     if kept is not None:
         losses = losses * kept
     if reduction == "none":
@@ -199,7 +201,7 @@ def _decayed(flat: torch.Tensor, alpha: float) -> torch.Tensor:
     _require(alpha >= 0, "alpha must be at least 0", alpha)
     if flat.dim() == 1:
         log_p = F.logsigmoid(flat)
-        return (log_p + alpha * F.logsigmoid(-flat)).exp() if alpha else log_p.exp()
+        return ((1 + alpha) * log_p - alpha * flat).exp()  # log(1 - p) is log p less the logit
     if not alpha:
         return flat.softmax(1)
     log_p = flat.log_softmax(1)
@@ -237,8 +239,8 @@ def _flat(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None
         _require(len(gold) > 0, "the mask must show at least one example", "none")
     if gold.device.type == "cpu":  # on CUDA the look would stall the device
         most = (2 if single else flat.shape[1]) - 1
-        low, high = int(gold.min()), int(gold.max())
-        _require(low >= 0 and high <= most, f"targets must lie in 0..{most}", f"{low}..{high}")
+        low, high = (int(end) for end in torch.aminmax(gold))
+        _require(low >= 0 and high <= most, "targets must lie in 0..K-1, or be 0 and 1", (low, high))
     return flat, gold
 
 
