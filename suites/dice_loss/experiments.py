@@ -143,7 +143,28 @@ def consistency(*, arm: str, seed: int, device: torch.device) -> Metrics:
                 ours = tversky(logits, gold, a=0.3, b=0.9, **form)
                 theirs = region.tversky(flat, gold.flatten(), a=0.3, b=0.9, reduction=reduction, **form)
                 gaps.append(_gap(ours, theirs))
-    return {"region_gap": max(gaps), "mask_gap": max(subsets), "shape_gap": max(shapes)}
+    return {"region_gap": max(gaps), "mask_gap": max(subsets), "shape_gap": max(shapes), "accepted": _accepted()}
+
+
+def _accepted() -> float:
+    """How many of these inputs, which make no sense, are not refused."""
+    good: dict[str, Any] = {"logits": torch.zeros(3), "targets": torch.tensor([0, 1, 1])}
+    good |= {"level": "set", "square": True, "alpha": 0.01, "smooth": 1.0}
+    bad: list[dict[str, Any]] = [
+        {"logits": torch.zeros(3, dtype=torch.int64)}, {"logits": torch.zeros(2, 4)}, {"level": "batch"},
+        {"targets": torch.tensor([0, 1, 2])}, {"targets": torch.tensor([0, 1, -1])}, {"targets": torch.zeros(3)},
+        {"mask": torch.ones(3)}, {"mask": torch.zeros(3, dtype=torch.bool)}, {"reduction": "sum"},
+        {"alpha": -0.1}, {"smooth": -0.1}, {"ohem_ratio": -0.1},
+        {"logits": torch.zeros(0), "targets": torch.zeros(0, dtype=torch.int64)},
+    ]  # fmt: skip
+    accepted = 0
+    for wrong in bad:
+        try:
+            dice(**{**good, **wrong})
+            accepted += 1
+        except ValueError:
+            pass
+    return float(accepted)
 
 
 # Exact tier: gradients.
@@ -266,7 +287,8 @@ def numerics(*, arm: str, seed: int, device: torch.device) -> Metrics:
 def hard_negatives(*, arm: str, seed: int, device: torch.device) -> Metrics:
     """OHEM on 200 random sets: which negatives are kept, ours and by the official threshold."""
     generator = torch.Generator().manual_seed(seed)
-    found: dict[str, list[float]] = {"count": [], "order": [], "loss": [], "official": [], "official_rule": []}
+    names = ("count", "order", "loss", "official", "official_rule", "official_loss")
+    found: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(200):
         size = int(torch.randint(20, 80, (), generator=generator))
         z, y = _logits(size, generator), (torch.rand(size, generator=generator) < 0.3).long()
@@ -283,10 +305,34 @@ def hard_negatives(*, arm: str, seed: int, device: torch.device) -> Metrics:
         for level in ("set", "example"):
             form: dict[str, Any] = {"level": level, "square": True, "alpha": 0.01, "smooth": 1.0}
             found["loss"].append(_gap(dice(z, y, ohem_ratio=ratio, **form), dice(chosen, labels, **form)))
-        theirs = int(method.official_negatives(z, y == 0, count).sum())
+        threshold = method.official_negatives(z.sigmoid(), y == 0, count)
+        form = {"square": True, "alpha": 0.01, "smooth": 1.0}
+        seen = (y == 1) | threshold
+        found["official_loss"].append(
+            _gap(method.official(z, y, ohem_ratio=ratio, **form), method.official(z[seen], y[seen], **form))
+        )
+        theirs = int(threshold.sum())
         found["official"].append(abs(theirs - count))
         found["official_rule"].append(abs(theirs - (count - 2 if count > 1 else negatives - 2 + count)))
-    return {f"{name}_gap": max(values) for name, values in found.items()}
+    return {f"{name}_gap": max(values) for name, values in found.items()} | {"classes_gap": _classes_gap(generator)}
+
+
+def _classes_gap(generator: torch.Generator) -> float:
+    """OHEM on four classes against a selection for each class, with baselines.region, on 20 sets of 40 examples."""
+    gaps = []
+    for _ in range(20):
+        logits = 3 * torch.randn(40, 4, generator=generator, dtype=torch.float64)
+        gold = torch.randint(4, (40,), generator=generator)
+        for level in ("set", "example"):
+            form: dict[str, Any] = {"level": level, "square": True, "alpha": 0.01, "smooth": 1.0}
+            alone = []
+            for k, p in enumerate(logits.softmax(1).unbind(1)):
+                positive = gold == k
+                hardest = p[~positive].topk(min(int(0.5 * positive.sum()), int((~positive).sum()))).values
+                labels = torch.cat([torch.ones(int(positive.sum())), torch.zeros(len(hardest))]).long()
+                alone.append(region.dice(torch.logit(torch.cat([p[positive], hardest])), labels, **form))
+            gaps.append(_gap(dice(logits, gold, ohem_ratio=0.5, **form), torch.stack(alone).sum()))
+    return max(gaps)
 
 
 def official_code(*, arm: str, seed: int, device: torch.device) -> Metrics:
