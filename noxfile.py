@@ -105,6 +105,12 @@ def audit(session: nox.Session) -> None:
     crossexam(session, "audit")
 
 
+@nox.session(default=False)
+def nightly(session: nox.Session) -> None:
+    """Run what has changed, repeat what has not, and say what is different."""
+    crossexam(session, "nightly")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and types (mypy, strict for the harness)."""
