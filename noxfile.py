@@ -111,6 +111,12 @@ def nightly(session: nox.Session) -> None:
     crossexam(session, "nightly")
 
 
+@nox.session(default=False)
+def report(session: nox.Session) -> None:
+    """Write the report, a static site, into the folder `site`."""
+    crossexam(session, "report")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and types (mypy, strict for the harness)."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,7 +24,7 @@ from crossexam.cli import (
     workers,
     write,
 )
-from crossexam.project import find_paper, project_root
+from crossexam.project import find_paper, project_root, results_folder
 from crossexam.source import Project
 
 JOBS = click.option("--jobs", type=int, help="CPUs to use. Default: all.")
@@ -110,6 +112,44 @@ def compare(a: str, b: str, papers: Slugs, as_json: bool) -> int:
     else:
         show.comparison(found)
     return DIFFERS if found.verdicts else AS_EXPECTED
+
+
+@app.command(epilog="Example: crossexam report --out site")
+@PAPERS
+@click.option("--out", type=click.Path(path_type=Path), default=Path("site"), help="A folder, replaced. Default: site.")
+@click.option("--compare", "sides", nargs=2, metavar="A B", help="Also a page that compares two runs.")
+@click.option("--status", is_flag=True, help="Write results/README.md and the table in README.md instead.")
+@JOBS
+@AS_JSON
+def report(
+    papers: Slugs, out: Path, sides: tuple[str, str] | None, status: bool, jobs: int | None, as_json: bool
+) -> int:
+    """A static site from rows alone: the ledger, and a page per paper. It opens from a file, without a network."""
+    from crossexam.compare import compare as compared
+    from crossexam.compare import side
+    from crossexam.report.site import build, committed, gather, sources
+    from crossexam.report.status import write_status
+
+    root = project_root()
+    chosen = chosen_papers(root, papers)
+    if status:
+        rows, audits = committed(root)
+        write_status(gather(chosen, Project(root), rows, audits), root)
+        return AS_EXPECTED
+    started = time.monotonic()
+    with open_store(root) as store:
+        rows, audits = sources(root, store, chosen)
+        site = gather(chosen, Project(root), rows, audits, {p.slug: store.verdict_history(p.slug) for p in chosen})
+        if sides:
+            found = compared(chosen, *sides, *(side(one, root, store) for one in sides))
+            site = replace(site, comparison=found)
+    size = build(site, root, out, results_folder(root) / "figures", workers(jobs))
+    seconds = time.monotonic() - started
+    if as_json:
+        print_json({"out": str(out), "papers": len(chosen), "bytes": size, "seconds": round(seconds, 2)})
+    else:
+        print(f"{out / 'index.html'}: {len(chosen)} papers, {size / 1e6:.1f} MB, {seconds:.1f} s")
+    return AS_EXPECTED
 
 
 @app.command(

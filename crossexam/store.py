@@ -201,6 +201,12 @@ class Store:
         query = "SELECT claim, series, verdict FROM verdicts WHERE paper = ? ORDER BY seq"
         return {claim: (series, verdict) for claim, series, verdict in self._connection.execute(query, (paper,))}
 
+    def verdict_history(self, paper: str) -> list[dict[str, str]]:
+        """All recorded verdicts of a paper, oldest first."""
+        query = "SELECT at, claim, series, verdict FROM verdicts WHERE paper = ? ORDER BY seq"
+        names = ("at", "claim", "series", "verdict")
+        return [dict(zip(names, entry, strict=True)) for entry in self._connection.execute(query, (paper,))]
+
     def add_audit(self, paper: str, at: str, body: Mapping[str, Any]) -> None:
         """Append what an audit found."""
         with self._transaction() as connection:
