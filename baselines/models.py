@@ -1,17 +1,21 @@
-"""Networks that several papers are tried on: ResNet-18 for 32x32 images, and small ones for CPU experiments on digits.
+"""Networks that several papers are tried on: ResNets for 32x32 images, and small ones for CPU experiments on digits.
 
 Thin builders on torch.nn. The small networks read images of shape (N, 1, 8, 8), are initialised by PyTorch's defaults
-and return logits of shape (N, num_classes).
+and return logits of shape (N, num_classes). Networks with a part `fc` have it as their linear classifier: what it reads
+are the features. Those that need timm or transformers are in `baselines.transformer_models`.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional as F
 
 
 def resnet18_cifar(num_classes: int) -> nn.Module:
@@ -99,3 +103,97 @@ class DigitTransformer(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         tokens = self.embed(images.squeeze(1)) + self.position
         return self.head(self.norm(self.blocks(tokens)).mean(dim=1))
+
+
+def conv_net(
+    num_classes: int,
+    channels: Sequence[int],
+    *,
+    in_channels: int = 1,
+    norm: Literal["batch", "layer", "none"] = "batch",
+) -> nn.Sequential:
+    """3x3 convolutions with norm and ReLU, 2x2 max-pools between them, a global average, and the classifier `.fc`.
+
+    "layer" normalises each sample over channels and places. Images may have any size of at least 2^(convolutions - 1).
+    """
+    if not channels:
+        raise ValueError("channels must name at least one convolution")
+    norms: dict[str, Callable[[int], nn.Module]] = {
+        "batch": nn.BatchNorm2d,
+        "layer": lambda width: nn.GroupNorm(1, width),
+        "none": lambda _: nn.Identity(),
+    }
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise([in_channels, *channels]):
+        convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=norm == "none")
+        layers += [convolution, norms[norm](outputs), nn.ReLU(), nn.MaxPool2d(2)]
+    layers[-1:] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), fc=nn.Linear(channels[-1], num_classes)))
+
+
+class Subsample(nn.Module):
+    """The parameter-free shortcut of He et al. (option A): every second pixel, new channels filled with zeros."""
+
+    def __init__(self, new_channels: int) -> None:
+        super().__init__()
+        self.new_channels = new_channels
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return F.pad(images[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.new_channels))
+
+
+def resnet_cifar(depth: int, num_classes: int = 10, *, in_channels: int = 3) -> nn.Sequential:
+    """He et al.'s ResNet for CIFAR of 6n + 2 layers (8, 20, 32, ...): 16, 32 and 64 channels. Classifier: `.fc`."""
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"depth must be 6n + 2 with n >= 1, got {depth}")
+    block = torchvision.models.resnet.BasicBlock
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    for inputs, outputs in ((16, 16), (16, 32), (32, 64)):
+        narrow = inputs == outputs
+        layers.append(block(inputs, outputs, 1 if narrow else 2, None if narrow else Subsample(outputs - inputs)))
+        layers += [block(outputs, outputs) for _ in range((depth - 2) // 6 - 1)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    network = nn.Sequential(OrderedDict(features=nn.Sequential(*layers), fc=nn.Linear(64, num_classes)))
+    return _he_initialised(network)
+
+
+def _he_initialised(network: nn.Sequential) -> nn.Sequential:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+class WideBlock(nn.Module):
+    """Zagoruyko & Komodakis' pre-activation block; where the width changes, the shortcut reads the activated input."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.convShortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else None
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        active = F.relu(self.bn1(images))
+        shortcut = images if self.convShortcut is None else self.convShortcut(active)
+        return shortcut + self.conv2(F.relu(self.bn2(self.conv1(active))))
+
+
+def wide_resnet(depth: int, width: int, num_classes: int = 10) -> nn.Sequential:
+    """WRN-depth-width for 32x32 images, without dropout. Classifier: `.fc`.
+
+    Its parts bear the names that checkpoints of the adversarial-robustness literature have (block1.layer.0.conv1, ...).
+    """
+    if depth < 10 or depth % 6 != 4:
+        raise ValueError(f"depth must be 6n + 4 with n >= 1, got {depth}")
+    parts: list[tuple[str, nn.Module]] = [("conv1", nn.Conv2d(3, 16, 3, padding=1, bias=False))]
+    widths = [16, 16 * width, 32 * width, 64 * width]
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
+        blocks = [WideBlock(inputs, outputs, stride=1 if number == 1 else 2)]
+        blocks += [WideBlock(outputs, outputs, stride=1) for _ in range((depth - 4) // 6 - 1)]
+        parts.append((f"block{number}", nn.Sequential(OrderedDict(layer=nn.Sequential(*blocks)))))
+    parts += [("bn1", nn.BatchNorm2d(widths[-1])), ("relu", nn.ReLU()), ("pool", nn.AdaptiveAvgPool2d(1))]
+    parts += [("flatten", nn.Flatten()), ("fc", nn.Linear(widths[-1], num_classes))]
+    return _he_initialised(nn.Sequential(OrderedDict(parts)))

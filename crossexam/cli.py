@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,8 +18,12 @@ from crossexam.plan import Selection, Trial, plan
 from crossexam.problems import BadFile, did_you_mean
 from crossexam.project import UnknownPaper, find_paper, project_root, results_folder, suite_folders
 from crossexam.rows import Row
+from crossexam.source import Project
 from crossexam.store import Store, StoreError
 from reference.catalog import DataError, catalog, fetch, get, verify
+
+if TYPE_CHECKING:
+    from crossexam.judge import Judgement  # it brings numpy
 
 AS_EXPECTED, DIFFERS, BAD_USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -32,17 +37,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PAPERS = click.argument("papers", nargs=-1, metavar="[PAPER]...")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-SEEDS = click.option("--seeds", type=int, help="Seeds per experiment, instead of those of the file.")
 OFFLINE = click.option("--offline", is_flag=True, help="Fetch no data.")
 
 
 def selecting(command: F) -> F:
-    """The arguments that pick trials: papers, tiers, keyword, seeds."""
-    tier = click.option("--tier", "tiers", multiple=True, help="exact, small or full; may be repeated. Default: all.")
-    keyword = click.option("-k", "keyword", default="", help="Only experiments and claims whose name holds this.")
-    for decorate in (SEEDS, keyword, tier, PAPERS):
-        command = decorate(command)
-    return command
+    """The arguments that pick trials; the command gets them as one `selection`."""
+
+    @functools.wraps(command)
+    def gathered(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | None, **rest: Any) -> Any:
+        return command(selection=_selection(tiers, keyword, seeds, first_seed), **rest)
+
+    for decorate in (
+        click.option("--first-seed", type=int, help="The first seed, such as 1000 for fresh ones."),
+        click.option("--seeds", type=int, help="Seeds per experiment, instead of those of the file."),
+        click.option("-k", "keyword", default="", help="Only experiments and claims whose name holds this."),
+        click.option("--tier", "tiers", multiple=True, help="exact, small or full; may be repeated. Default: all."),
+        PAPERS,
+    ):
+        gathered = decorate(gathered)
+    return gathered  # type: ignore[return-value]
 
 
 @click.group(epilog="Start with `crossexam list`, then `crossexam run softmax-ghosts --tier exact`.")
@@ -105,7 +118,7 @@ def show_paper(paper: str, as_json: bool) -> int:
     root = project_root()
     loaded = find_paper(root, paper)
     with _store(root) as store:
-        judgements = session.judge(loaded, root, store)
+        judgements = session.judge(loaded, Project(root), store, Selection())
     if as_json:
         _print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
     else:
@@ -116,14 +129,15 @@ def show_paper(paper: str, as_json: bool) -> int:
 @app.command("plan", epilog="Example: crossexam plan deep-linear-collapse --tier small")
 @selecting
 @AS_JSON
-def plan_trials(papers: Slugs, tiers: Slugs, keyword: str, seeds: int | None, as_json: bool) -> int:
+def plan_trials(papers: Slugs, selection: Selection, as_json: bool) -> int:
     """What `run` would do: trials to run, cached, blocked, and the time that they may take at most."""
-    return _plan(papers, _selection(tiers, keyword, seeds), as_json)
+    return _plan(papers, selection, as_json)
 
 
 def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
     root = project_root()
-    trials = [trial for paper in _papers(root, papers) for trial in plan(paper, root, selection)]
+    project = Project(root)
+    trials = [trial for paper in _papers(root, papers) for trial in plan(paper, project, selection)]
     _refuse_empty(trials, selection.keyword)
     with _store(root) as store:
         cached = {trial.fingerprint for trial in trials if store.done(trial.fingerprint)}
@@ -148,9 +162,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
 @AS_JSON
 def run(
     papers: Slugs,
-    tiers: Slugs,
-    keyword: str,
-    seeds: int | None,
+    selection: Selection,
     jobs: int | None,
     fresh: bool,
     offline: bool,
@@ -165,9 +177,9 @@ def run(
     if jobs is not None and jobs < 1:
         raise BadUsage(f"--jobs {jobs}: at least 1")
     if dry_run:
-        return _plan(papers, _selection(tiers, keyword, seeds), as_json)
+        return _plan(papers, selection, as_json)
     root = project_root()
-    selection = _selection(tiers, keyword, seeds)
+    project = Project(root)
     chosen = _papers(root, papers)
     if not offline:
         _fetch_missing(chosen, selection)
@@ -175,16 +187,12 @@ def run(
     with _store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         with show.Live(quiet=as_json) as live:
-            outcome = session.run_papers(chosen, root, store, settings, live.update)
-        _refuse_empty(outcome, keyword)
-        judged = [(paper, session.judge(paper, root, store, seeds)) for paper in chosen]
+            outcome = session.run_papers(chosen, project, store, settings, live.update)
+        _refuse_empty(outcome, selection.keyword)
+        kept = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
         if export is not None:
             lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen])]
             _write(export, lines)
-    kept = [
-        (paper, [one for one in judgements if selection.keeps(paper, one.claim.id, one.claim.experiment)])
-        for paper, judgements in judged
-    ]
     rows = [row for _, row in outcome]
     if as_json:
         _print_json(
@@ -206,19 +214,17 @@ def run(
 
 
 @app.command("judge", epilog="Example: crossexam judge credit-iv --json")
-@PAPERS
-@SEEDS
+@selecting
 @AS_JSON
-def judge_papers(papers: Slugs, seeds: int | None, as_json: bool) -> int:
+def judge_papers(papers: Slugs, selection: Selection, as_json: bool) -> int:
     """Recompute every verdict from the rows that are there, without running anything and without torch."""
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
     root = project_root()
-    _selection((), "", seeds)
-    chosen = _papers(root, papers)
+    chosen, project = _papers(root, papers), Project(root)
     with _store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
-        judged = [(paper, session.judge(paper, root, store, seeds)) for paper in chosen]
+        judged = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
     if as_json:
         _print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
     else:
@@ -241,7 +247,7 @@ def why(trial: str, as_json: bool) -> int:
     known = suite_folders(root)
     papers = [find_paper(root, slug)] if "/" in trial or slug in known else _papers(root, ())
     with _store(root) as store:
-        explanations = session.why(papers, root, store, trial)
+        explanations = session.why(papers, Project(root), store, trial)
     if not explanations:
         raise BadUsage(f"no trial begins with '{trial}': `crossexam plan {papers[0].slug} --json` lists their names")
     if as_json:
@@ -258,8 +264,8 @@ def why(trial: str, as_json: bool) -> int:
 def export_rows(papers: Slugs, output: Path | None, current: bool) -> int:
     """Write rows as JSON Lines, with the environments that they name."""
     root = project_root()
-    chosen = _papers(root, papers)
-    trials = [trial for paper in chosen for trial in plan(paper, root, Selection())] if current else []
+    chosen, project = _papers(root, papers), Project(root)
+    trials = [trial for paper in chosen for trial in plan(paper, project, Selection())] if current else []
     subjects = {trial.subject for trial in trials} if current else None
     with _store(root) as store:
         lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen], subjects)]
@@ -362,7 +368,15 @@ def _papers(root: Path, slugs: Slugs) -> list[Paper]:
     return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
 
 
-def _selection(tiers: Slugs, keyword: str, seeds: int | None) -> Selection:
+def _judged(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
+    """The verdicts of the claims that are meant. All are judged, for Holm's correction is over the whole paper."""
+    from crossexam import session
+
+    judgements = session.judge(paper, project, store, selection)
+    return [one for one in judgements if selection.keeps(paper, one.claim.id, one.claim.experiment)]
+
+
+def _selection(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | None) -> Selection:
     known = {str(tier): tier for tier in TIERS}
     for tier in tiers:
         if tier not in known:
@@ -370,7 +384,9 @@ def _selection(tiers: Slugs, keyword: str, seeds: int | None) -> Selection:
     if seeds is not None and seeds < 1:
         raise BadUsage(f"--seeds {seeds}: at least 1")
     wanted: tuple[Tier, ...] = tuple(known[tier] for tier in tiers) if tiers else TIERS
-    return Selection(wanted, keyword, seeds)
+    if first_seed is not None and first_seed < 0:
+        raise BadUsage(f"--first-seed {first_seed}: seeds count from 0")
+    return Selection(wanted, keyword, seeds, first_seed)
 
 
 def _fetch_missing(papers: list[Paper], selection: Selection) -> None:

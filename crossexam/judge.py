@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crossexam import stats
-from crossexam.paper import Claim, Experiment, Paper, Verdict
+from crossexam.paper import Claim, Decision, Experiment, Paper, Verdict
 from crossexam.rows import Health, Row, canonical
 from crossexam.rules import (
     EffectRule,
@@ -87,19 +87,19 @@ class Evidence:
 
     experiment: Experiment
     rows: tuple[Row, ...]
-    seeds: int
+    seeds: range
 
     def values(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """One value per seed, in seed order. Raises Unjudgeable where one is missing or no single finite number."""
         found = {row.seed: row for row in self.rows if row.arm == arm and canonical(row.params) == canonical(point)}
-        return np.array([self._number(found.get(seed), arm, seed, metric) for seed in range(self.seeds)])
+        return np.array([self._number(found.get(seed), arm, seed, metric) for seed in self.seeds])
 
     def lists(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """All values of a metric at a point, lists flattened, over all seeds."""
         found = [row for row in self.rows if row.arm == arm and canonical(row.params) == canonical(point)]
         values = [np.atleast_1d(np.asarray(_metric(row, metric), dtype=float)) for row in found]
-        if len(found) < self.seeds:
-            raise Unjudgeable("error", f"{self.seeds - len(found)} of {self.seeds} seeds are missing for arm '{arm}'")
+        if (missing := len(self.seeds) - len(found)) > 0:
+            raise Unjudgeable("error", f"{missing} of {len(self.seeds)} seeds are missing for arm '{arm}'")
         flat = np.concatenate(values)
         if not np.all(np.isfinite(flat)):
             raise Unjudgeable("error", f"metric '{metric}' is not finite")
@@ -140,6 +140,7 @@ def judge_paper(
     subjects: Mapping[str, str],
     *,
     seeds: int | None = None,
+    first_seed: int | None = None,
     setting: Mapping[str, str] | None = None,
     obstacles: Mapping[str, str] | None = None,
     history: Callable[[str], Sequence[Row]] = lambda file: (),
@@ -149,7 +150,7 @@ def judge_paper(
     Args:
         rows: the paper's rows, oldest first; newer ones win.
         subjects: {subject: experiment} of the trials that the claims are about, as the code stands.
-        seeds: seeds per experiment, where not those of the file.
+        seeds, first_seed: how many seeds per experiment and from which one, where not those of the file.
         setting: {experiment: setting} of this machine, preferred where its rows are complete.
         obstacles: {experiment: what keeps it from running here}, said where it has no rows.
         history: reads a history file that a claim names.
@@ -161,11 +162,11 @@ def judge_paper(
     judgements = []
     for claim in paper.claims:
         experiment = paper.experiments[claim.experiment]
-        count = seeds or experiment.seeds
-        found = [row for row in by_experiment.get(experiment.name, []) if row.seed < count]
+        wanted = experiment.seed_range(seeds, first_seed)
+        found = [row for row in by_experiment.get(experiment.name, []) if row.seed in wanted]
         chosen = _one_setting(found, (setting or {}).get(experiment.name, ""), claim)
         absent = (obstacles or {}).get(experiment.name) or "not run yet"
-        judgements.append(_judge(claim, Evidence(experiment, chosen, count), absent, history))
+        judgements.append(_judge(claim, Evidence(experiment, chosen, wanted), absent, history))
     return _correct(paper, judgements)
 
 
@@ -191,7 +192,7 @@ def _judge(claim: Claim, evidence: Evidence, absent: str, history: Callable[[str
     try:
         if not evidence.rows:
             raise Unjudgeable("blocked", absent)
-        used = [row for row in evidence.rows if row.arm in rule.arms and row.seed < evidence.seeds]
+        used = [row for row in evidence.rows if row.arm in rule.arms]
         ill = [row for row in used if row.health != "done" and _selected(rule, row.params)]
         if ill:
             raise Unjudgeable(ill[0].health, f"{ill[0].arm}, seed {ill[0].seed}: {ill[0].cause}")
@@ -206,8 +207,8 @@ def _judge(claim: Claim, evidence: Evidence, absent: str, history: Callable[[str
         verdict = "not reproduced"
     p_values = [finding.p for finding in findings if finding.p is not None]
     p = max(p_values) if p_values else None
-    seeds = tuple(range(evidence.seeds))
-    return Judgement(claim, verdict, "done", findings=findings, p=p, device=evidence.rows[0].device, seeds=seeds)
+    seeds, device = tuple(evidence.seeds), evidence.rows[0].device
+    return Judgement(claim, verdict, "done", findings=findings, p=p, device=device, seeds=seeds)
 
 
 def _correct(paper: Paper, judgements: list[Judgement]) -> list[Judgement]:
@@ -283,7 +284,7 @@ def _decide_at(
     method, baseline = (evidence.values(point, arm, rule.metric) for arm in rule.arms)
     differences = sign * (method - baseline)
     if isinstance(rule, OrderRule):
-        return decide_order(rule, claim.decision.alpha, claim.decision.n_min, differences)
+        return decide_order(rule, claim.decision, differences)
     assert isinstance(rule, EffectRule)
     return decide_effect(rule, claim.decision.alpha, claim.decision.n_min, differences)
 
@@ -299,7 +300,7 @@ def _history(
         row.metrics[rule.metric]
         for row in read(claim.decision.history)
         if row.experiment == evidence.experiment.name and row.arm in rule.arms and row.health == "done"
-        and canonical(row.params) == canonical(point) and row.seed >= evidence.seeds
+        and canonical(row.params) == canonical(point) and row.seed not in evidence.seeds
     ]  # fmt: skip
     return History.of([value for value in values if isinstance(value, float | int)])
 
@@ -358,10 +359,10 @@ def _within(low: float, high: float, margin: float) -> tuple[Verdict, str]:
     return "inconclusive", ""
 
 
-def decide_order(rule: OrderRule, alpha: float, n_min: int, differences: Array) -> Finding:
+def decide_order(rule: OrderRule, decision: Decision, differences: Array) -> Finding:
     """The method beats the baseline by more than the margin: t-interval and exact sign-flip test (ANCHORS 3.2)."""
-    n = len(differences)
-    estimate = stats.mean(differences, rule.quantum)
+    n, alpha, n_min = len(differences), decision.alpha, decision.n_min
+    estimate = stats.mean(differences, rule.quantum, decision.overlap)
     low, high = estimate.interval(alpha)
     p = estimate.p_above(rule.margin)
     flips = stats.sign_flip(differences - rule.margin)
@@ -376,7 +377,7 @@ def decide_order(rule: OrderRule, alpha: float, n_min: int, differences: Array) 
         verdict = "not reproduced"
     std = float(np.std(differences, ddof=1)) if n > 1 else math.nan
     distance = abs(estimate.value - rule.margin)
-    needed = stats.seeds_needed(std, distance, alpha) if verdict == "inconclusive" and n > 1 else None
+    needed = stats.seeds_needed(std, distance, alpha, decision.overlap) if verdict == "inconclusive" and n > 1 else None
     return Finding(verdict, estimate.value, low, high, p, n, label, needed)
 
 
@@ -413,7 +414,7 @@ def _fitted(rule: TrendRule, evidence: Evidence, line: Sequence[Mapping[str, Any
 def _trend(claim: Claim, rule: TrendRule, values: Array) -> Finding:
     """A statistic per seed, its t-interval against the bound."""
     alpha, n = claim.decision.alpha, len(values)
-    estimate = stats.mean(values)
+    estimate = stats.mean(values, overlap=claim.decision.overlap)
     low, high = estimate.interval(alpha)
     if rule.target is not None:
         verdict, _ = _within(low - rule.target, high - rule.target, rule.margin)
@@ -439,7 +440,11 @@ def _trend(claim: Claim, rule: TrendRule, values: Array) -> Finding:
     if n < claim.decision.n_min:
         verdict, label = "inconclusive", f"{n} seeds, {claim.decision.n_min} are needed"
     std = float(np.std(values, ddof=1)) if n > 1 else math.nan
-    needed = stats.seeds_needed(std, distance, alpha) if verdict == "inconclusive" and n > 1 else None
+    needed = (
+        stats.seeds_needed(std, distance, alpha, claim.decision.overlap)
+        if verdict == "inconclusive" and n > 1
+        else None
+    )
     return Finding(verdict, estimate.value, low, high, p, n, label, needed)
 
 

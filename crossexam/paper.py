@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from crossexam.problems import Flaw, Key, Reader, Validated, did_you_mean
 from crossexam.rules import RULES, Params, Rule, TrendRule
+from reference.catalog import catalog
 
 Tier = Literal["exact", "small", "full"]
 TIERS: tuple[Tier, ...] = ("exact", "small", "full")
@@ -101,10 +102,14 @@ class Experiment(Validated):
     needs: Needs = Needs()
     uses: tuple[str, ...] = ()
     protocol: Protocol | None = None
+    first_seed: int = 0
+    """The seeds are first_seed, first_seed + 1, ...; fresh ones confirm what was found on others."""
 
     def flaws(self) -> Iterator[Flaw]:
         if self.seeds < 1:
             yield Flaw("seeds", f"is {self.seeds}", "at least one seed")
+        if self.first_seed < 0:
+            yield Flaw("first_seed", f"is {self.first_seed}", "seeds count from 0")
         if not self.arms:
             yield Flaw("arms", "is empty", 'name at least one arm, such as "method"')
         if len(set(self.arms)) < len(self.arms):
@@ -114,7 +119,7 @@ class Experiment(Validated):
                 yield Flaw(f"params.{name}", "is passed by the harness", "choose another name")
             if value == [] or isinstance(value, Mapping):
                 yield Flaw(f"params.{name}", f"is {value!r}", "a parameter is a value or a non-empty list of values")
-        if self.tier == "exact" and self.needs.data:
+        if self.tier == "exact" and any(name not in catalog() or catalog()[name].files for name in self.needs.data):
             yield Flaw("needs.data", "is not for the exact tier", "the exact tier needs no files: use small")
         if self.tier != "exact":
             missing = [name for name in ("data", "model", "tuning", "evaluation", "deviations") if not self._says(name)]
@@ -123,6 +128,11 @@ class Experiment(Validated):
 
     def _says(self, name: str) -> bool:
         return self.protocol is not None and bool(getattr(self.protocol, name).strip())
+
+    def seed_range(self, seeds: int | None = None, first: int | None = None) -> range:
+        """The seeds of the file, or as many as asked for, from where asked for."""
+        start = self.first_seed if first is None else first
+        return range(start, start + (seeds or self.seeds))
 
     def grid(self) -> list[dict[str, Any]]:
         """Every point of the parameter grid, in the order of the file."""
@@ -141,6 +151,9 @@ class Decision(Validated):
     """Most seeds that are worth asking for."""
     kappa: float = 2.0
     """How many standard deviations the margin was meant to be (3 with a one-run paper)."""
+    overlap: float = 0.0
+    """Test rows over training rows, where seeds are random splits of one table: their results are correlated, and the
+    variance of a mean over k of them is s^2 (1/k + overlap) (Nadeau & Bengio 2003)."""
     history: str = ""
     """A file of rows in the project, from other seeds, whose spread is pooled with this run's."""
     environments: tuple[str, ...] = ()
@@ -149,6 +162,8 @@ class Decision(Validated):
     def flaws(self) -> Iterator[Flaw]:
         if not 0 < self.alpha < 0.5:
             yield Flaw("alpha", f"is {self.alpha:g}", "it lies between 0 and 0.5")
+        if self.overlap < 0:
+            yield Flaw("overlap", f"is {self.overlap:g}", "it is a ratio of row counts, >= 0")
         if not 1 <= self.n_min <= self.n_max:
             yield Flaw("n_min", f"is {self.n_min}", f"it lies between 1 and n_max ({self.n_max})")
 
@@ -178,6 +193,8 @@ class Claim(Validated):
             )
         if self.expected != "reproduced" and not self.finding.strip():
             yield Flaw("finding", "is missing", f"say what was measured and tried, for '{self.expected}' is a finding")
+        if self.decision.overlap and self.rule.kind not in ("order", "trend"):
+            yield Flaw("decision.overlap", f"means nothing for '{self.rule.kind}'", "it is for order and trend")
         if self.rule.kind == "order" and self.decision.n_min < 5:
             yield Flaw("decision.n_min", "is below 5", "with fewer seeds no sign-flip test can reach p <= 0.05")
 
@@ -263,7 +280,8 @@ class Paper:
         experiment = self.experiments[claim.experiment]
         decided_by = {
             "rule": [claim.rule.kind, asdict(claim.rule)],
-            "decision": asdict(claim.decision),
+            # Only what the file says, so that a new field with its default starts no new series.
+            "decision": {k: v for k, v in asdict(claim.decision).items() if v != getattr(Decision(), k)},
             "protocol": asdict(experiment.protocol) if experiment.protocol else None,
         }
         return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from crossexam.environment import device_class, gpu_name, libraries, version
@@ -29,6 +28,8 @@ class Build:
     fingerprint: str
     """Digest of the recipe and of what it is built on."""
     gpu: bool
+    code: Mapping[str, str] = field(repr=False)
+    """{definition: digest} of all code that it depends on."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the papers is meant: `--tier`, `-k` and `--seeds`."""
+    """Which part of the papers is meant: `--tier`, `-k`, `--seeds` and `--first-seed`."""
 
     tiers: tuple[Tier, ...] = TIERS
     keyword: str = ""
     seeds: int | None = None
+    first_seed: int | None = None
 
     def experiments(self, paper: Paper) -> Iterator[Experiment]:
         """Experiments of the tiers whose name, or one of whose claims, holds the keyword."""
@@ -86,27 +88,28 @@ class Selection:
         return wanted and (self.keyword in claim_id or self.keyword in experiment)
 
 
-def plan(paper: Paper, root: Path, selection: Selection, project: Project | None = None) -> list[Trial]:
+def plan(paper: Paper, project: Project, selection: Selection) -> list[Trial]:
     """All selected trials of a paper, in the order of its file."""
-    project = project or Project(root)
     trials: list[Trial] = []
     for experiment in selection.experiments(paper):
-        trials.extend(_trials(paper, experiment, selection.seeds or experiment.seeds, project))
+        seeds = experiment.seed_range(selection.seeds, selection.first_seed)
+        trials.extend(_trials(paper, experiment, seeds, project))
     return trials
 
 
-def _trials(paper: Paper, experiment: Experiment, seeds: int, project: Project) -> Iterator[Trial]:
-    module, gpu = f"{paper.package}.experiments", experiment.needs.gpu_memory_gib > 0
-    code = project.digests(module, experiment.name)
+def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project) -> Iterator[Trial]:
+    gpu = experiment.needs.gpu_memory_gib > 0
+    roots = definitions(f"{paper.package}.experiments", experiment.name, experiment.needs.data)
+    code = project.digests(*roots)
     shared = {
         "code": digest(code),
         "data": " ".join(f"{name}={_checksum(name)}" for name in experiment.needs.data),
         "threads": str(experiment.needs.cpus),
     }
-    where = _setting(project.foreign(module, experiment.name), gpu=gpu)
+    where = _setting(project.foreign(*roots), gpu=gpu)
     recipes = {name: _recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses}
     obstacle = blocked(experiment.needs, paper.slug)
-    for point, seed, arm in itertools.product(experiment.grid(), range(seeds), experiment.arms):
+    for point, seed, arm in itertools.product(experiment.grid(), seeds, experiment.arms):
         inputs = {"seed": seed, "arm": arm, **point}
         builds = tuple(recipe(inputs) for recipe in recipes.values())
         made = {f"artifact {build.artifact.name}": build.recipe for build in builds}
@@ -134,17 +137,23 @@ def _setting(modules: set[str], *, gpu: bool) -> dict[str, str]:
 
 def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) -> Callable[[Mapping[str, Any]], Build]:
     """A function from a trial's inputs to the build of `artifact` that it waits for."""
-    module = f"{paper.package}.experiments"
-    code = digest(project.digests(module, artifact.name))
+    roots = definitions(f"{paper.package}.experiments", artifact.name, artifact.data)
+    code = project.digests(*roots)
     data = {name: _checksum(name) for name in artifact.data}
-    where = _setting(project.foreign(module, artifact.name), gpu=gpu)
+    where = _setting(project.foreign(*roots), gpu=gpu)
 
     def build(inputs: Mapping[str, Any]) -> Build:
         depends = {name: inputs[name] for name in artifact.by}
-        recipe = digest([artifact.name, depends, artifact.cpus, code, data])
-        return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu)
+        recipe = digest([artifact.name, depends, artifact.cpus, digest(code), data])
+        return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu, code)
 
     return build
+
+
+def definitions(module: str, function: str, data: Iterable[str]) -> list[tuple[str, str]]:
+    """Where the code of a trial begins: its function (of `module`), and the loaders of the sets that it declares."""
+    entries = [catalog()[name] for name in data if name in catalog()]
+    return [(module, function), *((entry.module, entry.function) for entry in entries)]
 
 
 def _checksum(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from crossexam.environment import commit, libraries
 from crossexam.executors import Executor, Outcome
-from crossexam.plan import Build, Trial
+from crossexam.plan import Build, Trial, definitions
 from crossexam.rows import Row, digest
 from crossexam.source import Project
 from crossexam.store import Store
@@ -41,7 +41,8 @@ class Runner:
     """Takes the trials of a plan to rows. `start_executor` is called only if something has to run."""
 
     store: Store
-    root: Path
+    project: Project
+    """The project as it was when the trials were planned."""
     start_executor: Callable[[set[str]], Executor]
     listener: Listener = lambda progress: None
     fresh: bool = False
@@ -67,12 +68,12 @@ class Runner:
         return [self._rows[trial.fingerprint] for trial in trials]
 
     def _execute(self, waiting: list[Trial]) -> None:
-        self._project = project = Project(self.root)
         modules = {"torch", "numpy"}
-        for trial in {trial.paper.slug: trial for trial in waiting}.values():
-            modules |= project.imported(f"{trial.paper.package}.experiments")
+        for trial in {(trial.paper.slug, trial.experiment.needs.data): trial for trial in waiting}.values():
+            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.data)
+            modules |= self.project.imported(*(module for module, _ in roots))
         executor = self.start_executor(modules)
-        self._commit = commit(self.root)
+        self._commit = commit(self.project.root)
         self._jobs: dict[int, Trial | Build] = {}
         self._started: dict[int, str] = {}
         self._broken: dict[str, str] = {}
@@ -138,12 +139,12 @@ class Runner:
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self._project.foreign(module, trial.experiment.name)
+        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.data))
         return {
             "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
-            "libraries": libraries(foreign), "commit": self._commit,
+            "data": list(needs.data), "libraries": libraries(foreign), "commit": self._commit,
         }  # fmt: skip
 
     def _build_job(self, build: Build) -> dict[str, Any]:
@@ -152,7 +153,7 @@ class Runner:
             "kind": "artifact", "paper": build.paper.slug, "module": f"{build.paper.package}.experiments",
             "function": artifact.name, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
             "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
-            "artifact": str(self.artifact_file(build)),
+            "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
         }  # fmt: skip
 
     def artifact_file(self, build: Build) -> Path:
@@ -162,6 +163,9 @@ class Runner:
     def _finish(self, outcome: Outcome) -> None:
         job = self._jobs.pop(outcome.id)
         self._progress.running.pop(outcome.id)
+        if edited := self.project.edited(job.code):
+            cause = f"{', '.join(edited)} changed during the run, so what was measured is unknown: run it again"
+            outcome = Outcome(outcome.id, "error", cause, seconds=outcome.seconds, tail=outcome.tail)
         if isinstance(job, Trial):
             self._record(job, outcome, self._started[outcome.id])
         elif outcome.health != "done":

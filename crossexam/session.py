@@ -33,30 +33,34 @@ def default_jobs() -> int:
 
 
 def run_papers(
-    papers: Sequence[Paper], root: Path, store: Store, settings: Settings, listener: Listener
+    papers: Sequence[Paper], project: Project, store: Store, settings: Settings, listener: Listener
 ) -> list[tuple[Trial, Row]]:
     """Run the selected trials of the papers and return each with its row."""
-    project = Project(root)
-    trials = [trial for paper in papers for trial in plan(paper, root, settings.selection, project)]
+    root = project.root
+    trials = [trial for paper in papers for trial in plan(paper, project, settings.selection)]
 
     def start(modules: set[str]) -> Executor:
         return InlineExecutor(root) if settings.inline else LocalExecutor(root, modules, settings.jobs)
 
-    runner = Runner(store, root, start, listener, settings.fresh)
+    runner = Runner(store, project, start, listener, settings.fresh)
     return list(zip(trials, runner.run(trials), strict=True))
 
 
-def judge(paper: Paper, root: Path, store: Store, seeds: int | None = None) -> list[Judgement]:
-    """Verdicts on the rows that the store has for the code as it stands; each is recorded in the store."""
-    trials = plan(paper, root, Selection(seeds=seeds))
+def judge(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
+    """Verdicts of all claims on the rows that the store has for the code as `project` read it, recorded there.
+
+    Of the selection only the seeds count here.
+    """
+    trials = plan(paper, project, Selection(seeds=selection.seeds, first_seed=selection.first_seed))
     judgements = judge_paper(
         paper,
         store.rows(paper.slug),
         {trial.subject: trial.experiment.name for trial in trials},
-        seeds=seeds,
+        seeds=selection.seeds,
+        first_seed=selection.first_seed,
         setting={trial.experiment.name: trial.setting for trial in trials},
         obstacles={trial.experiment.name: trial.blocked for trial in trials},
-        history=lambda file: history_rows(root, file),
+        history=lambda file: history_rows(project.root, file),
     )
     for judgement in judgements:
         if judgement.verdict is not None:
@@ -91,9 +95,9 @@ class Explanation:
     differences: tuple[str, ...] = ()
 
 
-def why(papers: Sequence[Paper], root: Path, store: Store, text: str) -> list[Explanation]:
+def why(papers: Sequence[Paper], project: Project, store: Store, text: str) -> list[Explanation]:
     """Explain every trial whose name or fingerprint begins with `text`."""
-    found = [trial for paper in papers for trial in matching(plan(paper, root, Selection()), text)]
+    found = [trial for paper in papers for trial in matching(plan(paper, project, Selection()), text)]
     return [_explain(trial, store) for trial in found]
 
 

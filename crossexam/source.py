@@ -11,11 +11,13 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGES = ("suites", "baselines", "reference")
+IDENTIFIED = ("reference.catalog",)
+"""Project modules left out: they find and check files, and what they find is in the fingerprint by its checksum."""
 WHOLE = "*"
 """Stands for every definition of a module."""
 
@@ -40,17 +42,24 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._modules: dict[str, Module | None] = {}
+        self._read: dict[str, tuple[Path, tuple[int, int]]] = {}
+        self._closures: dict[tuple[tuple[str, str], ...], set[tuple[str, str]]] = {}
         self._mentions: dict[ast.stmt, list[tuple[str, str]]] = {}
 
-    def digests(self, module: str, name: str) -> dict[str, str]:
-        """{"module:definition": digest} for all that `name` of `module` depends on."""
-        closure = self.closure(module, name)
+    def digests(self, *roots: tuple[str, str]) -> dict[str, str]:
+        """{"module:definition": digest} for all that these definitions depend on."""
+        closure = self.closure(*roots)
         return {f"{where}:{what}": self._digest(where, what) for where, what in sorted(closure)}
 
-    def closure(self, module: str, name: str) -> set[tuple[str, str]]:
-        """The (module, definition) pairs reached from one definition, itself included."""
+    def closure(self, *roots: tuple[str, str]) -> set[tuple[str, str]]:
+        """The (module, definition) pairs reached from some definitions, themselves included."""
+        if roots not in self._closures:
+            self._closures[roots] = self._reach(roots)
+        return self._closures[roots]
+
+    def _reach(self, roots: tuple[tuple[str, str], ...]) -> set[tuple[str, str]]:
         reached: set[tuple[str, str]] = set()
-        frontier = [(module, name)]
+        frontier = list(roots)
         while frontier:
             here = frontier.pop()
             if here in reached or (found := self.module(here[0])) is None:
@@ -69,16 +78,16 @@ class Project:
                 frontier.extend(self._mentions[statement])
         return {pair for pair in reached if self._statements_of(pair)}
 
-    def foreign(self, module: str, name: str) -> set[str]:
+    def foreign(self, *roots: tuple[str, str]) -> set[str]:
         """Outside modules imported at the top of the modules in the closure."""
-        modules = {where for where, _ in self.closure(module, name)} | {module}
+        modules = {where for where, _ in self.closure(*roots)} | {module for module, _ in roots}
         return set().union(*(found.foreign for where in modules if (found := self.module(where))))
 
-    def imported(self, module: str) -> set[str]:
-        """Outside modules that importing `module` imports, through project modules: what a server may import ahead."""
+    def imported(self, *modules: str) -> set[str]:
+        """Outside modules that importing these imports, through project modules: what a server may import ahead."""
         foreign: set[str] = set()
         seen: set[str] = set()
-        frontier = [module]
+        frontier = list(modules)
         while frontier:
             name = frontier.pop()
             if name in seen or (found := self.module(name)) is None:
@@ -89,6 +98,11 @@ class Project:
                 frontier += [*_parents(name), target, f"{target}.{attribute}"]
         return foreign
 
+    def edited(self, code: Iterable[str]) -> list[str]:
+        """Files behind the keys of `digests` that have changed since they were read here."""
+        read = (self._read[name] for name in sorted({key.partition(":")[0] for key in code}))
+        return [str(file.relative_to(self.root)) for file, state in read if _state(file) != state]
+
     def module(self, name: str) -> Module | None:
         """The project module `name`, or None where the project has none of that name."""
         if name not in self._modules:
@@ -96,12 +110,13 @@ class Project:
         return self._modules[name]
 
     def _parse(self, name: str) -> Module | None:
-        if name.split(".")[0] not in PACKAGES:
+        if name.split(".")[0] not in PACKAGES or name in IDENTIFIED:
             return None
         base = self.root.joinpath(*name.split("."))
         file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         if not file.is_file():
             return None
+        self._read[name] = file, _state(file)
         module = Module(name)
         package = name if base.is_dir() else name.rpartition(".")[0]
         for statement in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -182,6 +197,15 @@ class Project:
 
     def _digest(self, module: str, name: str) -> str:
         return hashlib.sha256("\n".join(map(_dump, self._statements_of((module, name)))).encode()).hexdigest()[:16]
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Modification time and size of a file; zeros where it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 @functools.cache

@@ -85,10 +85,13 @@ class Estimate:
         return max(self.p_above(centre - margin), Estimate(-self.value, self.error, self.df).p_above(-centre - margin))
 
 
-def mean(values: Array, quantum: float = 0.0) -> Estimate:
-    """The mean of one value per seed. `quantum` is a floor under its standard error."""
+def mean(values: Array, quantum: float = 0.0, overlap: float = 0.0) -> Estimate:
+    """The mean of one value per seed. `quantum` is a floor under its standard error.
+
+    With seeds that are random splits of one table, `overlap` = test rows / training rows (Nadeau & Bengio 2003).
+    """
     n = len(values)
-    error = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    error = float(np.std(values, ddof=1)) * math.sqrt(1 / n + overlap) if n > 1 else math.inf
     return Estimate(float(np.mean(values)), max(error, quantum), max(n - 1, 1))
 
 
@@ -145,12 +148,15 @@ def probability_of_superiority(differences: Array, alpha: float = 0.05) -> tuple
     return float(wins.mean()), float(low), float(high)
 
 
-def seeds_needed(std: float, distance: float, alpha: float, power: float = 0.8) -> float:
-    """Seeds for a paired or one-sample test to decide at that distance from the margin; infinite at none."""
+def seeds_needed(std: float, distance: float, alpha: float, overlap: float = 0.0, power: float = 0.8) -> float:
+    """Seeds for a paired or one-sample test to decide at that distance from the margin; infinite where none would."""
     if distance <= 0:
         return math.inf
+    if std == 0:
+        return 2.0
     reach = t_quantile(1 - alpha, math.inf) + t_quantile(power, math.inf)
-    return max(2.0, math.ceil((reach * std / distance) ** 2 + 1))  # + 1: the t quantile of few seeds is wider
+    per_seed = (distance / (reach * std)) ** 2 - overlap  # the 1/k that must be reached
+    return max(2.0, math.ceil(1 / per_seed + 1)) if per_seed > 0 else math.inf  # + 1: t of few seeds is wider
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import reference
+
 Job = Mapping[str, Any]
 """What the runner asks for: kind ("trial" or "artifact"), function, arguments, limits, and where the result goes."""
 
@@ -54,7 +56,8 @@ def _call(job: Job) -> dict[str, Any]:
     for name in job["paths"]:
         arguments[name] = Path(arguments[name])
     function = getattr(importlib.import_module(job["module"]), job["function"])
-    returned = function(device=device, **arguments)
+    with reference.only(job["data"]):
+        returned = function(device=device, **arguments)
     if job["kind"] == "artifact":
         _keep(returned, Path(job["artifact"]))
         return {"health": "done"}

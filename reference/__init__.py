@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from reference.catalog import DataError, get
@@ -11,15 +14,29 @@ if TYPE_CHECKING:
     from reference.images import Images
     from reference.tables import Table
 
-__all__ = ["DataError", "Images", "Table", "load"]
+__all__ = ["DataError", "Images", "Table", "load", "only"]
+
+_declared: ContextVar[frozenset[str] | None] = ContextVar("declared", default=None)
 
 
 def load(name: str, split: str = "all") -> Any:
-    """The data set `name`: `Images` or `Table`, by its kind. Raises DataError where it is absent or damaged."""
-    from reference import images, tables  # here, so that the catalogue can be read without torch or pandas
+    """The data set `name`, as the type that its loader documents. Raises DataError where it is absent or damaged."""
+    entry, declared = get(name), _declared.get()
+    if declared is not None and name not in declared:
+        # Its checksum and its loader would be missing in the fingerprint of the trial.
+        raise DataError(f"data set '{name}' is not declared: add it to needs.data of the experiment in paper.toml")
+    # The loader is imported here, so that the catalogue can be read without torch or pandas.
+    return getattr(importlib.import_module(entry.module), entry.function)(split)
 
-    module, function = get(name).loader.split(":")
-    return getattr({"reference.images": images, "reference.tables": tables}[module], function)(split)
+
+@contextmanager
+def only(names: Iterable[str]) -> Iterator[None]:
+    """Within it, only these sets can be loaded: those that a trial has declared."""
+    token = _declared.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _declared.reset(token)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Tables of mixed columns, as pandas frames with a binary target."""
+"""Tables of mixed columns, as pandas frames with integer targets."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ GERMAN_COLUMNS = (
 )  # fmt: skip
 
 
+LETTER_COLUMNS = (
+    "x_box", "y_box", "width", "height", "on_pixels", "x_bar", "y_bar", "x2_bar", "y2_bar", "xy_bar", "x2y_bar",
+    "xy2_bar", "x_edge", "x_edge_y", "y_edge", "y_edge_x",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Table:
-    """`features`, one row an example; `target` int64 (N,) of 0 and 1."""
+    """`features`, one row an example; `target` int64 (N,), counted from 0."""
 
     features: pd.DataFrame
     target: npt.NDArray[np.int64]
@@ -42,6 +48,20 @@ def german_credit(split: str) -> Table:
     path = get("german-credit").require() / "german.data"
     frame = pd.read_csv(path, sep=r"\s+", header=None, names=[*GERMAN_COLUMNS, "class"])
     return Table(frame.drop(columns="class"), (frame["class"] == 2).to_numpy(np.int64))
+
+
+def letter(split: str) -> Table:
+    """20,000 distorted capitals, 16 integer features of 0..15 in UCI's order; target 0..25 for A..Z.
+
+    In the order of the file: the first 16,000 (or 15,000) rows are by custom the train part.
+    """
+    _whole("letter", split)
+    path = get("letter").require() / "letter-recognition.data"
+    with path.open(encoding="ascii") as lines:
+        layout = next(lines)
+    frame = pd.read_csv(path, sep="," if "," in layout else r"\s+", header=None)
+    letters = frame.pop(0 if layout[0].isalpha() else frame.columns[-1])
+    return Table(frame.set_axis(LETTER_COLUMNS, axis=1), letters.map(ord).to_numpy(np.int64) - ord("A"))
 
 
 def taiwan_default(split: str) -> Table:

@@ -155,7 +155,9 @@ def null_test(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, 
     p, q = _shares(first, second)
     if first.shape[-1] < 2:
         raise ValueError("a test needs at least two bins")
-    statistic = jeffreys(p, q) / (1 / first.sum(-1) + 1 / second.sum(-1))
+    # As floats: torch takes the reciprocal of an integer in single precision.
+    n_first, n_second = _as_float(first).sum(-1), _as_float(second).sum(-1)
+    statistic = jeffreys(p, q) / (1 / n_first + 1 / n_second)
     half_df = torch.full_like(statistic, (first.shape[-1] - 1) / 2)
     return statistic, torch.special.gammaincc(half_df, statistic / 2)
 

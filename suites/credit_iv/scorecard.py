@@ -123,7 +123,7 @@ def _grouped(column: pd.Series, target: Ints) -> CategoryBins:
 
 
 def _class_counts(bins: Ints, target: Ints, size: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    goods, bads = bin_counts(torch.from_numpy(bins), torch.from_numpy(target), size)
+    goods, bads = bin_counts(torch.tensor(bins), torch.tensor(target), size)
     return goods.numpy(), bads.numpy()
 
 
@@ -164,9 +164,9 @@ EDGES: Mapping[str, Edges] = {
 
 def count_tables(binned: Ints, sizes: Sequence[int], target: Ints) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(goods, bads) of each column, by bin; tables with an empty cell have 0.5 added to every cell."""
-    labels = torch.from_numpy(target)
+    labels = torch.tensor(target)
     return [
-        fill_empty(*bin_counts(torch.from_numpy(column), labels, size))
+        fill_empty(*bin_counts(torch.tensor(column), labels, size))
         for column, size in zip(binned.T.copy(), sizes, strict=True)
     ]
 

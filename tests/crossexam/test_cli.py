@@ -121,6 +121,16 @@ def test_gpu_trials_are_blocked_with_the_command_to_run_elsewhere(toy: Sandbox) 
     assert "crossexam import rows.jsonl" in run.stdout
 
 
+def test_fresh_seeds(toy: Sandbox) -> None:
+    assert toy.json("run", "toy", "--first-seed", "1000", "--seeds", "2")["trials"] == {"done": 2}
+    assert [claim["seeds"] for claim in toy.json("judge", "toy", "--first-seed", "1000", "--seeds", "2")] == [
+        [1000, 1001]
+    ]
+    assert toy.json("judge", "toy")[0]["health"] == "blocked"
+    refused = toy.run("run", "toy", "--first-seed", "-1")
+    assert refused.returncode == 2 and "seeds count from 0" in refused.stderr
+
+
 def test_rows_travel_to_another_machine(toy: Sandbox) -> None:
     assert toy.run("run", "toy", "--export", "rows.jsonl", CROSSEXAM_RESULTS="elsewhere").returncode == 0
     assert "1 new rows" in toy.run("import", "rows.jsonl").stdout

@@ -57,7 +57,7 @@ def project(sandbox: Sandbox) -> Sandbox:
 
 def digests(root: Path) -> tuple[dict[str, str], dict[str, str]]:
     fresh = Project(root)
-    return fresh.digests("suites.toy.experiments", "focal"), fresh.digests("suites.toy.experiments", "plain")
+    return fresh.digests(("suites.toy.experiments", "focal")), fresh.digests(("suites.toy.experiments", "plain"))
 
 
 def change(root: Path, file: str, old: str, new: str) -> None:
@@ -108,6 +108,13 @@ def test_modules_passed_around_and_imports_inside_functions_count(project: Sandb
     assert set(plain) == {"suites.toy.experiments:plain"}
 
 
+def test_the_loader_of_declared_data_counts_and_the_catalogue_does_not() -> None:
+    project = Project(ROOT)
+    with_data = project.digests(("baselines.digits", "stratified"), ("reference.images", "digits"))
+    assert {"reference.images:digits", "reference:load"} <= set(with_data)
+    assert not any(key.startswith(("reference.catalog:", "reference.tables:")) for key in with_data)
+
+
 def test_rerun_is_cached_and_why_names_what_changed(project: Sandbox) -> None:
     assert project.run("run", "toy").returncode == 0
     assert project.json("run", "toy")["trials"] == {"done": 2}
@@ -137,5 +144,5 @@ def test_every_real_suite_reaches_its_method() -> None:
         paper = find_paper(ROOT, slug)
         reached = set()
         for experiment in paper.experiments:
-            reached |= set(project.digests(f"{paper.package}.experiments", experiment))
+            reached |= set(project.digests((f"{paper.package}.experiments", experiment)))
         assert any(key.startswith(f"{paper.package}.method:") for key in reached), slug

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -273,6 +274,23 @@ def test_seeds_pair_arms_and_executors_agree_bit_for_bit(sandbox: Sandbox) -> No
     assert (first["method", 0]["threads"], first["method", 0]["deterministic"]) == (1.0, 1.0)
 
 
+def test_code_edited_during_a_run_is_an_error_not_a_measurement(sandbox: Sandbox) -> None:
+    """The experiment plays the person who edits the file while it runs."""
+    code = """
+from pathlib import Path
+
+
+def draws(*, arm, seed, device):
+    Path(__file__).write_text(Path(__file__).read_text() + "edited = True\\n")
+    return {"python": 0.5}
+"""
+    sandbox.suite(RANDOM_TOML, code)
+    run = sandbox.run("run", "toy", "--json")
+    assert run.returncode == 3
+    causes = [failure["cause"] for failure in json.loads(run.stdout)["failed"]]
+    assert causes and all("suites/toy/experiments.py changed during the run" in cause for cause in causes)
+
+
 def test_overhead_of_a_trial_is_small(sandbox: Sandbox) -> None:
     """The design's target is 80 ms; the bound here leaves room for a busy machine."""
     toml = RANDOM_TOML.replace("seeds = 2", "seeds = 40").replace('arms = ["method", "other"]', "")
@@ -281,12 +299,14 @@ def test_overhead_of_a_trial_is_small(sandbox: Sandbox) -> None:
     from crossexam.plan import Selection, plan
     from crossexam.project import find_paper
     from crossexam.runner import Runner
+    from crossexam.source import Project
     from crossexam.store import Store
 
     executor = LocalExecutor(sandbox.root, {"torch"}, 1)
-    trials = plan(find_paper(sandbox.root, "toy"), sandbox.root, Selection())
+    project = Project(sandbox.root)
+    trials = plan(find_paper(sandbox.root, "toy"), project, Selection())
     with Store(sandbox.root / "results") as store:
-        runner = Runner(store, sandbox.root, lambda modules: executor)
+        runner = Runner(store, project, lambda modules: executor)
         ends: list[float] = []
         runner.listener = lambda progress: ends.append(time.monotonic())
         runner.run(trials)

@@ -79,8 +79,8 @@ def test_order_false_alarms_and_power() -> None:
     rule, draws = OrderRule(metric="m", method="a", baseline="b"), 1500
     # two arms of sd 1, correlated 0.7 over seeds
     noise = np.random.default_rng(4).normal(size=(draws, 5)) * math.sqrt(2 * (1 - 0.7))
-    null = [decide_order(rule, 0.05, 5, row).verdict for row in noise]
-    gain = [decide_order(rule, 0.05, 5, row + 1.0) for row in noise]
+    null = [decide_order(rule, Decision(), row).verdict for row in noise]
+    gain = [decide_order(rule, Decision(), row + 1.0) for row in noise]
     tolerance = 3 * math.sqrt(0.05 * 0.95 / draws)
     assert null.count("reproduced") / draws <= 0.05 + tolerance
     assert null.count("not reproduced") / draws <= 0.05 + tolerance
@@ -101,9 +101,9 @@ def test_no_spread_is_no_division_by_zero() -> None:
     assert decide_level(level_rule(), 0.05, 5, same).verdict == "reproduced"
     assert decide_level(level_rule(quantum=0.1), 0.05, 5, same + 5).verdict == "not reproduced"
     order = OrderRule(metric="m", method="a", baseline="b")
-    assert decide_order(order, 0.05, 5, same + 1).verdict == "reproduced"
-    assert decide_order(order, 0.05, 5, same).verdict == "not reproduced"  # the placebo
-    assert decide_order(order, 0.05, 5, same - 1).verdict == "not reproduced"
+    assert decide_order(order, Decision(), same + 1).verdict == "reproduced"
+    assert decide_order(order, Decision(), same).verdict == "not reproduced"  # the placebo
+    assert decide_order(order, Decision(), same - 1).verdict == "not reproduced"
 
 
 def test_direction_flips_above_and_below() -> None:
@@ -114,17 +114,17 @@ def test_direction_flips_above_and_below() -> None:
 
 def test_order_needs_five_seeds_and_the_sign_flip_test() -> None:
     rule = OrderRule(metric="m", method="a", baseline="b")
-    assert decide_order(rule, 0.05, 5, np.array([1.0, 1.1, 0.9, 1.0])).verdict == "inconclusive"
+    assert decide_order(rule, Decision(), np.array([1.0, 1.1, 0.9, 1.0])).verdict == "inconclusive"
     assert stats.sign_flip(np.ones(5)) == 1 / 32
     assert stats.sign_flip(np.array([1.0, 1.0, 1.0, 1.0, -0.1])) == 2 / 32
-    assert decide_order(rule, 0.05, 5, np.array([1.0, 1.0, 1.0, 1.0, -0.1])).verdict == "inconclusive"
+    assert decide_order(rule, Decision(), np.array([1.0, 1.0, 1.0, 1.0, -0.1])).verdict == "inconclusive"
 
 
 def test_order_margin_is_subtracted() -> None:
     rule = OrderRule(metric="m", method="a", baseline="b", margin=0.5, margin_reason="half a point is noise")
     differences = np.array([0.4, 0.41, 0.39, 0.4, 0.42])
-    assert decide_order(rule, 0.05, 5, differences).verdict == "not reproduced"
-    assert decide_order(rule, 0.05, 5, differences + 0.2).verdict == "reproduced"
+    assert decide_order(rule, Decision(), differences).verdict == "not reproduced"
+    assert decide_order(rule, Decision(), differences + 0.2).verdict == "reproduced"
 
 
 def test_effect_says_how_much_was_recovered() -> None:
@@ -144,6 +144,20 @@ def test_seeds_needed_shrinks_with_distance() -> None:
     assert finding.seeds_needed > 5
     hopeless = decide_level(level_rule(spread=3.0, runs=1), 0.05, 5, np.array([0.0, 1.0, -1.0, 0.5, -0.5]))
     assert hopeless.seeds_needed == math.inf
+
+
+def test_splits_of_one_table_overlap() -> None:
+    """Nadeau & Bengio: with 20 splits at 70/30 the error is 3.1 times that of independent seeds, and never below."""
+    differences = np.linspace(-0.9, 1.1, 20)
+    independent = decide_order(OrderRule(metric="m", baseline="b"), Decision(), differences + 0.3)
+    overlapping = decide_order(OrderRule(metric="m", baseline="b"), Decision(overlap=3 / 7), differences + 0.3)
+    assert independent.verdict == "reproduced"
+    assert overlapping.verdict == "inconclusive"
+    ratio = (overlapping.high - overlapping.low) / (independent.high - independent.low)
+    assert ratio == pytest.approx(math.sqrt(1 + 20 * 3 / 7))
+    assert overlapping.seeds_needed == math.inf  # more splits of the same table would not decide
+    few = decide_order(OrderRule(metric="m", baseline="b"), Decision(overlap=0.01), differences + 0.3)
+    assert few.seeds_needed is None or few.seeds_needed < 100
 
 
 def test_student_against_scipy() -> None:

@@ -64,6 +64,36 @@ def test_unknown_names_and_splits() -> None:
         reference.load("digits", "train")
 
 
+def test_letter_in_either_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    available("letter")
+    table = reference.load("letter")
+    assert table.features.shape == (20000, 16) and int(table.features.max().max()) == 15
+    assert table.target[:3].tolist() == [19, 8, 3]
+    assert np.bincount(table.target).tolist()[:3] == [789, 766, 736]
+    letters = (chr(ord("A") + label) for label in table.target)
+    rows = (",".join(map(str, row)) for row in table.features.itertuples(index=False))
+    (tmp_path / "letter").mkdir()
+    canonical = tmp_path / "letter" / "letter-recognition.data"
+    canonical.write_text("".join(f"{letter},{row}\n" for letter, row in zip(letters, rows, strict=True)))
+    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+    again = reference.load("letter")
+    assert again.features.equals(table.features) and np.array_equal(again.target, table.target)
+
+
+def test_only_declared_sets_are_loaded_in_a_trial() -> None:
+    with reference.only(["breast-cancer"]):
+        reference.load("breast-cancer")
+        with pytest.raises(DataError, match=r"'digits' is not declared: add it to needs\.data"):
+            reference.load("digits")
+    reference.load("digits")
+
+
+def test_a_known_checksum_needs_no_files(cache: Path) -> None:
+    assert not get("german-credit").available
+    assert len(get("german-credit").checksum()) == 64
+    assert get("taiwan-default").checksum() == "absent"
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and no other folder that is searched."""

@@ -13,6 +13,7 @@ from crossexam.plan import Selection, Trial, plan
 from crossexam.project import find_paper, suite_folders
 from crossexam.rows import Row, canonical
 from crossexam.rules import PairedRule
+from crossexam.source import Project
 from crossexam.store import read_export
 from tests.conftest import ROOT
 
@@ -87,7 +88,7 @@ def test_findings_are_evidence_not_promises(paper: Paper) -> None:
 
 def test_committed_rows_give_the_expected_verdicts(paper: Paper) -> None:
     rows = reference_rows(paper)
-    trials = plan(paper, ROOT, Selection())
+    trials = plan(paper, Project(ROOT), Selection())
     known = {row.subject for row in rows}
     stale = {trial.experiment.name for trial in trials if trial.subject not in known and not trial.blocked}
     verdicts = [one for one in judged(paper, rows, trials) if one.claim.experiment not in stale]
@@ -98,7 +99,7 @@ def test_committed_rows_give_the_expected_verdicts(paper: Paper) -> None:
 
 
 def test_placebo_the_baseline_in_place_of_the_method_never_wins(paper: Paper) -> None:
-    rows, trials = reference_rows(paper), plan(paper, ROOT, Selection())
+    rows, trials = reference_rows(paper), plan(paper, Project(ROOT), Selection())
     for claim in paper.claims:
         rule = claim.rule
         if isinstance(rule, PairedRule):

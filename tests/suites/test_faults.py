@@ -46,13 +46,13 @@ def test_every_planted_fault_turns_a_claim_red(slug: str, tmp_path: Path) -> Non
     (tmp_path / "suites" / "__init__.py").touch()
     faulty = {fault.id: find_paper(tmp_path, plant(paper, fault, tmp_path)) for fault in paper.faults}
     project = Project(tmp_path)
-    trials = [trial for fault in paper.faults for trial in _reached(paper, faulty[fault.id], fault, tmp_path, project)]
+    trials = [trial for fault in paper.faults for trial in _reached(paper, faulty[fault.id], fault, project)]
     with Store(tmp_path / "results") as store:
-        Runner(store, tmp_path, lambda modules: LocalExecutor(tmp_path, modules, default_jobs())).run(trials)
+        Runner(store, project, lambda modules: LocalExecutor(tmp_path, modules, default_jobs())).run(trials)
         caught = {
             fault.id: [
                 one.claim.id
-                for one in judge(faulty[fault.id], tmp_path, store)
+                for one in judge(faulty[fault.id], project, store, Selection())
                 if one.claim.id in fault.breaks and (one.as_expected is False or one.health in ("error", "timeout"))
             ]
             for fault in paper.faults
@@ -62,13 +62,9 @@ def test_every_planted_fault_turns_a_claim_red(slug: str, tmp_path: Path) -> Non
     assert all(caught.values()), caught
 
 
-def _reached(paper: Paper, copy: Paper, fault: Fault, root: Path, project: Project) -> list[Trial]:
+def _reached(paper: Paper, copy: Paper, fault: Fault, project: Project) -> list[Trial]:
     """Trials of the claims that the fault breaks: of the exact ones where there are any, for they take seconds."""
     claims = [claim for claim in paper.claims if claim.id in fault.breaks]
     exact = [claim for claim in claims if paper.tier(claim) == "exact"]
     names = {claim.experiment for claim in exact or claims}
-    return [
-        trial
-        for trial in plan(copy, root, Selection(), project)
-        if trial.experiment.name in names and not trial.blocked
-    ]
+    return [trial for trial in plan(copy, project, Selection()) if trial.experiment.name in names and not trial.blocked]
