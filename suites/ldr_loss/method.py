@@ -78,7 +78,11 @@ def variational_value(p: torch.Tensor, delta: torch.Tensor, penalty: Penalty) ->
 
 
 def worst_case(
-    delta: torch.Tensor, penalty: Penalty, *, domain: Literal["simplex", "subsimplex"] = "simplex", iterations: int = 500
+    delta: torch.Tensor,
+    penalty: Penalty,
+    *,
+    domain: Literal["simplex", "subsimplex"] = "simplex",
+    iterations: int = 500,
 ) -> torch.Tensor:
     """p* (N, K) for any penalty R, by mirror ascent from the uniform distribution.
 
@@ -94,16 +98,20 @@ def worst_case(
     def value(p: torch.Tensor) -> torch.Tensor:
         return (p * gains).sum(1) - penalty(p[:, :classes])
 
+    # exp(floor) is still a normal number: p stays inside the simplex, where the penalty has a gradient.
+    floor = math.log(torch.finfo(gains.dtype).tiny)
     log_p = torch.full_like(gains, -math.log(gains.shape[1]))
     step = torch.ones_like(gains[:, :1])
     for _ in range(iterations):
-        p = log_p.exp()
-        slope, here = torch.func.grad(lambda p: value(p).sum())(p), value(p)
-        # exp(-700) is still a normal float64, so that p stays inside the simplex, where the penalty has a gradient.
-        trial = F.log_softmax(log_p + step * slope, dim=1).clamp_min(-700 if gains.dtype == torch.float64 else -80)
-        moved = trial.exp()
-        promised = (slope * (moved - p)).sum(1) - (moved * (trial - log_p)).sum(1) / step.squeeze(1)
-        gained = (value(moved) - here >= promised)[:, None]
+        p = log_p.exp().requires_grad_()
+        with torch.enable_grad():
+            here = value(p)
+            slope = torch.autograd.grad(here.sum(), p)[0]
+        with torch.no_grad():
+            trial = F.log_softmax(log_p + step * slope, dim=1).clamp_min(floor)
+            moved = trial.exp()
+            promised = (slope * (moved - p)).sum(1) - (moved * (trial - log_p)).sum(1) / step.squeeze(1)
+            gained = (value(moved) - here >= promised)[:, None]
         log_p = torch.where(gained, trial, log_p)
         step = torch.where(gained, 2 * step, step / 2).clamp(2.0**-40, 2.0**40)
     return log_p.exp()[:, :classes]
@@ -180,9 +188,7 @@ def adaptive_value(delta: torch.Tensor, lam: torch.Tensor, *, lam0: float, alpha
     return _smooth_max(delta, lam) - alpha * math.log(delta.shape[1]) / (2 * lam0) * (lam - lam0).square()
 
 
-def adaptive_lambda(
-    delta: torch.Tensor, *, lam0: float, alpha: float, iterations: int = 1000
-) -> torch.Tensor:
+def adaptive_lambda(delta: torch.Tensor, *, lam0: float, alpha: float, iterations: int = 1000) -> torch.Tensor:
     """lam* (N,), the maximiser of phi, by the fixed-point map run to convergence from both ends of its range.
 
     The map is increasing, so that from lam0 it falls to the largest stationary point and from lam0 (1 - 1/alpha) it
