@@ -68,7 +68,7 @@ def train(data: Fold, name: str, rate: float, *, epochs: int, seed: int) -> dict
         torch.manual_seed(seed)
         network = resnet18_cifar(CLASSES).to(inputs.device)
     steps = step_count(len(inputs), 64, 1, drop_last=False)
-    loss = all_losses(len(inputs), epochs * steps, softplus=True)[name]
+    loss = all_losses(len(inputs), epochs * steps)[name]
     if isinstance(loss, nn.Module):
         loss.to(inputs.device)
 
