@@ -99,6 +99,12 @@ def reproduce_all(session: nox.Session) -> None:
     crossexam(session, "run")
 
 
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Could the verdicts have gone the other way? Faults, null control, placebo, repetition."""
+    crossexam(session, "audit")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and types (mypy, strict for the harness)."""

@@ -119,10 +119,11 @@ def show_paper(paper: str, as_json: bool) -> int:
     loaded = find_paper(root, paper)
     with _store(root) as store:
         judgements = session.judge(loaded, Project(root), store, Selection())
+        audited = session.last_audit(loaded, store)
     if as_json:
         _print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
     else:
-        show.paper(loaded, judgements)
+        show.paper(loaded, judgements, audited)
     return AS_EXPECTED
 
 
@@ -174,8 +175,7 @@ def run(
     """Run trials that have no row yet, then judge. Exit code 1: a verdict differs, 3: a trial failed."""
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
-    if jobs is not None and jobs < 1:
-        raise BadUsage(f"--jobs {jobs}: at least 1")
+    workers = _jobs(jobs)
     if dry_run:
         return _plan(papers, selection, as_json)
     root = project_root()
@@ -183,7 +183,7 @@ def run(
     chosen = _papers(root, papers)
     if not offline:
         _fetch_missing(chosen, selection)
-    settings = session.Settings(selection, jobs or session.default_jobs(), fresh, inline)
+    settings = session.Settings(selection, workers, fresh, inline)
     with _store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         with show.Live(quiet=as_json) as live:
@@ -231,6 +231,35 @@ def judge_papers(papers: Slugs, selection: Selection, as_json: bool) -> int:
         for paper, group in judged:
             show.verdicts(paper, group, session.moved(paper, before[paper.slug]))
     return DIFFERS if any(one.as_expected is False for _, group in judged for one in group) else AS_EXPECTED
+
+
+@app.command("audit", epilog="Example: crossexam audit credit-iv --minutes 10")
+@PAPERS
+@click.option("--minutes", type=float, default=15.0, help="Time for each paper. Default: 15.")
+@click.option("--jobs", type=int, help="CPUs to use. Default: all.")
+@click.option("--export", type=click.Path(path_type=Path), help="A folder: write PAPER.audit.json there.")
+@AS_JSON
+def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path | None, as_json: bool) -> int:
+    """Could the verdicts have gone the other way? Planted and generated faults, null control, placebo, repetition."""
+    from crossexam import session
+    from crossexam.audit import as_record
+
+    root = project_root()
+    found = []
+    with _store(root) as store:
+        for paper in _papers(root, papers):
+            with show.Live(quiet=as_json, each_trial=False) as live:
+                one = session.audit(paper, Project(root), store, _jobs(jobs), minutes, live.update, live.note)
+            found.append(one)
+            if not as_json:
+                show.audit(one)
+            if export is not None:
+                _write(
+                    export / f"{paper.slug}.audit.json", [json.dumps(as_record(one), indent=1, sort_keys=True), "\n"]
+                )
+    if as_json:
+        _print_json([as_record(one) for one in found])
+    return AS_EXPECTED if all(one.passed for one in found) else DIFFERS
 
 
 @app.command(epilog="Example: crossexam why credit-iv/encodings")
@@ -366,6 +395,14 @@ def data_verify(names: Slugs) -> int:
 
 def _papers(root: Path, slugs: Slugs) -> list[Paper]:
     return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
+
+
+def _jobs(jobs: int | None) -> int:
+    from crossexam import session
+
+    if jobs is not None and jobs < 1:
+        raise BadUsage(f"--jobs {jobs}: at least 1")
+    return jobs or session.default_jobs()
 
 
 def _judged(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:

@@ -22,6 +22,7 @@ from crossexam.rows import Row
 from crossexam.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
 
 if TYPE_CHECKING:
+    from crossexam.audit import Audit
     from crossexam.judge import Finding, Judgement
     from crossexam.runner import Progress
     from crossexam.session import Explanation
@@ -45,7 +46,7 @@ def papers(loaded: Sequence[Paper]) -> None:
     console().print(table)
 
 
-def paper(loaded: Paper, judgements: Sequence[Judgement]) -> None:
+def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None) -> None:
     out = console()
     out.print(f"[bold]{escape(loaded.about.title)}[/bold]")
     facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.code]
@@ -53,7 +54,8 @@ def paper(loaded: Paper, judgements: Sequence[Judgement]) -> None:
     verdicts(loaded, judgements, [])
     states = Counter(item.state for item in loaded.reported)
     out.print(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
-    out.print(f"Planted faults: {len(loaded.faults)}. Run it: crossexam run {loaded.slug}")
+    out.print(escape(audit_line(audited)) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
+    out.print(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
 
 
 def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
@@ -182,6 +184,44 @@ def criterion(rule: Rule) -> str:
     return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
 
 
+def audit(found: Audit) -> None:
+    """The matrix fault x claim, then survivors with their diffs, controls, and what a reader should know."""
+    out = console()
+    table = Table("fault", "kind", "turned red", "ran", box=None, header_style="bold")
+    for one in found.faults:
+        red = ", ".join(one["red"][:3]) + (f" and {len(one['red']) - 3} more" if len(one["red"]) > 3 else "")
+        fate = escape(red) if red else ("[dim]excused[/dim]" if one["excused"] else "[red]survives[/red]")
+        table.add_row(escape(one["id"]), one["kind"], fate, ", ".join(one["ran"]))
+    out.print(table)
+    say = functools.partial(out.print, soft_wrap=True)
+    for one in found.faults:
+        if not one["red"]:
+            say(f"[bold]{escape(one['id'])}[/bold]: {escape(one['excused'] or 'survives')}\n{escape(one['says'])}")
+    for title, controls in (("null control", found.null_control), ("placebo", found.placebo)):
+        say(f"{title}: {dict(Counter(one.verdict or 'not judged' for one in controls)) or 'no order or effect claim'}")
+    lists = (
+        ("toothless (no fault turned them red)", found.toothless), ("metrics differ when repeated", found.unrepeatable),
+        ("over budget", found.overspent), ("nothing was tuned", found.untuned),
+    )  # fmt: skip
+    for title, names in lists:
+        if names:
+            say(f"{title}: {escape('; '.join(names))}")
+    say(audit_line(found))
+
+
+def audit_line(found: Audit) -> str:
+    """An audit in one sentence."""
+    parts = []
+    for kind in ("listed", "generated"):
+        counted = [one for one in found.faults if one["kind"] == kind and not one["excused"]]
+        parts.append(f"{sum(bool(one['red']) for one in counted)} of {len(counted)} {kind} faults caught")
+    alarms, judged = found.false_alarms()
+    low, high = found.alarm_rate
+    parts.append(f"{alarms} false alarms in {judged} controls" + (f" (rate {low:.2f} to {high:.2f})" if judged else ""))
+    parts.append(f"{found.repeated - len(found.unrepeatable)} of {found.repeated} trials repeat bit for bit")
+    return f"{found.paper}: audit {'passed' if found.passed else 'FAILED'}: {', '.join(parts)}; {found.seconds:.0f} s."
+
+
 def failures(rows: Sequence[Row]) -> None:
     """Trials in ill health, with the end of what the first of each cause printed."""
     say = functools.partial(console().print, soft_wrap=True)
@@ -224,9 +264,10 @@ def fields(record: Mapping[str, Any]) -> None:
 class Live:
     """The display of a running run: a progress bar on a terminal, one line per trial elsewhere."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, each_trial: bool = True) -> None:
         self._out = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
         self._quiet = quiet
+        self._each_trial = each_trial
         self._bar: Any = None
         self._counted = 0
 
@@ -255,6 +296,11 @@ class Live:
         if self._bar is not None:
             self._bar.stop()
 
+    def note(self, line: str) -> None:
+        """Say in one line what comes next."""
+        if not self._quiet:
+            self._out.print(line, markup=False)
+
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
         ended = progress.cached + progress.done + progress.failed + progress.blocked
@@ -263,10 +309,12 @@ class Live:
         if self._bar is not None:
             now = f"{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
             self._bar.update(self._task, total=progress.total, completed=ended, description=escape(now))
-        elif not self._quiet and progress.last is None and not self._counted:
+        elif self._quiet or not self._each_trial:
+            return
+        elif progress.last is None and not self._counted:
             self._counted = 1
             self._out.print(f"{progress.total} trials{': ' + words if words else ''}")
-        elif not self._quiet and progress.last is not None and progress.done + progress.failed >= self._counted:
+        elif progress.last is not None and progress.done + progress.failed >= self._counted:
             self._counted = progress.done + progress.failed + 1
             row = progress.last
             self._out.print(f"[{ended}/{progress.total}] {row.health} {_trial(row)} {row.seconds:.2f} s", markup=False)

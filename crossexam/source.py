@@ -199,6 +199,27 @@ class Project:
         return hashlib.sha256("\n".join(map(_dump, self._statements_of((module, name)))).encode()).hexdigest()[:16]
 
 
+def changed_definitions(before: str, after: str) -> set[str]:
+    """Names whose definitions differ between two texts of a module; "<import>" where what runs on import does."""
+    old, new = _top_level(before), _top_level(after)
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+
+
+def _top_level(text: str) -> dict[str, list[str]]:
+    """{name: its statements} of a module; statements that bind no name are under "<import>"."""
+    found: dict[str, list[str]] = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [statement.name]
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            names = _targets(statement) or ["<import>"]
+        else:
+            names = ["<import>"]
+        for name in names:
+            found.setdefault(name, []).append(_dump(statement))
+    return found
+
+
 def _state(file: Path) -> tuple[int, int]:
     """Modification time and size of a file; zeros where it is gone."""
     try:

@@ -32,7 +32,12 @@ CREATE TRIGGER rows_stay BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'rows a
 CREATE TRIGGER verdicts_are_facts BEFORE UPDATE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are append-only'); END;
 CREATE TRIGGER verdicts_stay BEFORE DELETE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are append-only'); END;
 """
-MIGRATIONS: tuple[str, ...] = (CREATE,)
+AUDITS = """
+CREATE TABLE audits (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, paper TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TRIGGER audits_are_facts BEFORE UPDATE ON audits BEGIN SELECT RAISE(ABORT, 'audits are append-only'); END;
+CREATE TRIGGER audits_stay BEFORE DELETE ON audits BEGIN SELECT RAISE(ABORT, 'audits are append-only'); END;
+"""
+MIGRATIONS: tuple[str, ...] = (CREATE, AUDITS)
 """MIGRATIONS[n] takes a database of version n to version n + 1. An empty database has version 0."""
 
 
@@ -185,6 +190,17 @@ class Store:
         """The series of each claim's last verdict."""
         query = "SELECT claim, series FROM verdicts WHERE paper = ? ORDER BY seq"
         return dict(self._connection.execute(query, (paper,)))
+
+    def add_audit(self, paper: str, at: str, body: Mapping[str, Any]) -> None:
+        """Append what an audit found."""
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO audits (at, paper, body) VALUES (?, ?, ?)", (at, paper, canonical(body)))
+
+    def audit(self, paper: str) -> dict[str, Any] | None:
+        """What the last audit of a paper found."""
+        query = "SELECT body FROM audits WHERE paper = ? ORDER BY seq DESC LIMIT 1"
+        found = self._connection.execute(query, (paper,)).fetchone()
+        return json.loads(found[0]) if found else None
 
     def lock(self, fingerprint: str) -> bool:
         """Take a trial for this process, or learn that another run has it. The kernel frees it if we die."""

@@ -56,6 +56,8 @@ class DataSet:
     url: str = ""
     md5: str = ""
     how: str = ""
+    folder: str = ""
+    """The folder that it lies in, where that is not called like the set."""
 
     @property
     def module(self) -> str:
@@ -70,7 +72,7 @@ class DataSet:
     def locate(self) -> Path | None:
         """The first folder that holds all files of the set, or None."""
         for root in roots():
-            folder = root / self.name
+            folder = root / (self.folder or self.name)
             if self.files and all((folder / file.name).is_file() for file in self.files):
                 return folder
         return None

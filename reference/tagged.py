@@ -1,0 +1,142 @@
+"""Sentences whose words carry tags: parts of speech, chunks, named entities. Archives are read, never unpickled."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from reference.catalog import get
+from reference.images import _check_split
+
+IOB_SPLITS = tuple(f"{language}-{part}" for language in ("esp", "ned") for part in ("train", "testa", "testb"))
+LEAF = re.compile(r"\(([^\s()]+) ([^\s()]+)\)")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words with one tag each; `pos` are their parts of speech where `tags` are something else, otherwise empty."""
+
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+    pos: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """`tagset` holds every tag of these sentences, sorted."""
+
+    sentences: tuple[Sentence, ...]
+    tagset: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+
+def ud_english_ewt(split: str) -> Sentences:
+    """English Web Treebank: 12,544 train, 2,001 val and 2,077 test sentences; 17 universal tags, pos are Penn's."""
+    _check_split("ud-english-ewt", split, ("train", "val", "test"))
+    part = "dev" if split == "val" else split
+    path = get("ud-english-ewt").require() / f"en_ewt-ud-{part}.conllu.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return _collect(conllu(lines))
+
+
+def conll2000(split: str) -> Sentences:
+    """CoNLL-2000 chunking: 8,936 train and 2,012 test sentences; tags are IOB2 chunks (B-NP), pos Penn's."""
+    _check_split("conll2000", split, ("train", "test"))
+    return _collect(columns(_member("conll2000", f"conll2000/{split}.txt", "ascii")))
+
+
+def conll2002(split: str) -> Sentences:
+    """CoNLL-2002 named entities in Spanish (esp) and Dutch (ned); tags are IOB2 (B-PER, ORG, LOC, MISC).
+
+    Splits: esp-train, esp-testa (development), esp-testb (test), and ned- likewise.
+    """
+    _check_split("conll2002", split, IOB_SPLITS)
+    member = f"conll2002/{split.replace('-', '.')}"
+    return _collect(columns(_member("conll2002", member, "utf-8")))
+
+
+def treebank(split: str) -> Sentences:
+    """3,914 sentences of the Wall Street Journal (a 5 % sample of the Penn Treebank), in order; tags are Penn's.
+
+    Empty elements (-NONE-) are left out. The sample has no split of its own.
+    """
+    _check_split("treebank", split, ("all",))
+    with zipfile.ZipFile(get("treebank").require() / "treebank.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".mrg"))
+        return _collect(parse for name in names for parse in bracketed(archive.read(name).decode("ascii")))
+
+
+def brown(split: str) -> Sentences:
+    """The Brown corpus: 57,340 sentences in the order of its files; tags are Brown's own, in lower case as stored.
+
+    Splits: "all", or one of the fifteen categories by its letter, a (news) to r (humour).
+    """
+    letters = "abcdefghjklmnpr"
+    _check_split("brown", split, ("all", *letters))
+    member = re.compile(rf"brown/c[{letters if split == 'all' else split}]\d\d")
+    with zipfile.ZipFile(get("brown").require() / "brown.zip") as archive:
+        names = sorted(filter(member.fullmatch, archive.namelist()))
+        return _collect(slashed(line) for name in names for line in archive.read(name).decode("ascii").split("\n"))
+
+
+def conllu(lines: Iterable[str]) -> Iterator[Sentence]:
+    """CoNLL-U: ten columns. Ranges of a multi-word token (1-2) and empty nodes (8.1) are no words."""
+    for rows in _blocks(line for line in lines if not line.startswith("#")):
+        words = [row.split("\t") for row in rows]
+        words = [row for row in words if row[0].isdigit()]
+        yield Sentence(*(tuple(row[column] for row in words) for column in (1, 3, 4)))
+
+
+def columns(lines: Iterable[str]) -> Iterator[Sentence]:
+    """The shared tasks' format: word, part of speech and tag, a space apart; a blank line ends a sentence.
+
+    Marks between articles (-DOCSTART-) are no words.
+    """
+    for rows in _blocks(line for line in lines if not line.startswith("-DOCSTART-")):
+        words, pos, tags = zip(*(row.split() for row in rows), strict=True)
+        yield Sentence(words, tags, pos)
+
+
+def bracketed(text: str) -> Iterator[Sentence]:
+    """Penn Treebank parses: one sentence for each tree that begins in the first column."""
+    for tree in re.split(r"^(?=\()", text, flags=re.M):
+        leaves = [(word, tag) for tag, word in LEAF.findall(tree) if tag != "-NONE-"]
+        if leaves:
+            words, tags = zip(*leaves, strict=True)
+            yield Sentence(words, tags)
+
+
+def slashed(line: str) -> Sentence:
+    """word/tag pairs; the tag follows the last slash."""
+    pairs = [token.rpartition("/") for token in line.split()]
+    return Sentence(tuple(word for word, _, _ in pairs), tuple(tag for _, _, tag in pairs))
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
+    block: list[str] = []
+    for line in lines:
+        if line.strip():
+            block.append(line.rstrip("\n"))
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _member(name: str, member: str, encoding: str) -> list[str]:
+    with zipfile.ZipFile(get(name).require() / f"{name}.zip") as archive:
+        return archive.read(member).decode(encoding).split("\n")
+
+
+def _collect(found: Iterable[Sentence]) -> Sentences:
+    sentences = tuple(sentence for sentence in found if sentence.words)
+    return Sentences(sentences, tuple(sorted({tag for sentence in sentences for tag in sentence.tags})))

@@ -1,0 +1,65 @@
+"""Tagged sentences: the counts that the literature gives, and the formats' corner cases."""
+
+from __future__ import annotations
+
+import pytest
+
+import reference
+from reference.tagged import Sentence, bracketed, columns, conllu, slashed
+from tests.reference.test_reference import available
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "sentences", "words", "tags"),
+    [
+        ("ud-english-ewt", "train", 12_544, 204_577, 17),
+        ("ud-english-ewt", "val", 2_001, 25_147, 17),
+        ("ud-english-ewt", "test", 2_077, 25_094, 17),
+        ("conll2000", "train", 8_936, 211_727, 22),
+        ("conll2000", "test", 2_012, 47_377, 19),
+        ("conll2002", "esp-train", 8_323, 264_715, 9),
+        ("conll2002", "esp-testa", 1_915, 52_923, 9),
+        ("conll2002", "esp-testb", 1_517, 51_533, 9),
+        ("conll2002", "ned-train", 15_806, 202_644, 9),
+        ("conll2002", "ned-testa", 2_895, 37_687, 9),
+        ("conll2002", "ned-testb", 5_195, 68_875, 9),
+        ("treebank", "all", 3_914, 94_084, 45),
+        ("brown", "all", 57_340, 1_161_192, 472),
+        ("brown", "a", 4_623, 100_554, 218),
+    ],
+)
+def test_published_counts(name: str, split: str, sentences: int, words: int, tags: int) -> None:
+    available(name)
+    found = reference.load(name, split)
+    assert (len(found), sum(map(len, found.sentences)), len(found.tagset)) == (sentences, words, tags)
+    for sentence in found.sentences:
+        assert len(sentence.words) == len(sentence.tags) and all(sentence.words) and all(sentence.tags)
+
+
+def test_accents_survive() -> None:
+    available("conll2002")
+    first = reference.load("conll2002", "esp-testb").sentences[0]
+    assert first.words[:2] == ("La", "Coruña") and first.tags[:2] == ("B-LOC", "I-LOC") and first.pos[0] == "DA"
+
+
+def test_conllu_skips_ranges_and_empty_nodes() -> None:
+    def line(number: str, word: str, upos: str, xpos: str) -> str:
+        return f"{number}\t{word}\tlemma\t{upos}\t{xpos}" + "\t_" * 5 + "\n"
+
+    lines = ["# text = don't\n", line("1-2", "don't", "_", "_"), line("1", "do", "AUX", "VBP"),
+             line("2", "n't", "PART", "RB"), line("2.1", "go", "VERB", "VB"), "\n", line("1", "#", "SYM", "NN")]  # fmt: skip
+    assert list(conllu(lines)) == [
+        Sentence(("do", "n't"), ("AUX", "PART"), ("VBP", "RB")),
+        Sentence(("#",), ("SYM",), ("NN",)),
+    ]
+
+
+def test_other_formats() -> None:
+    lines = ["-DOCSTART- -DOCSTART- O", "De Art O", "Kaiser N B-PER", "", "", "Ja . O", ""]
+    assert list(columns(lines)) == [
+        Sentence(("De", "Kaiser"), ("O", "B-PER"), ("Art", "N")),
+        Sentence(("Ja",), ("O",), (".",)),
+    ]
+    trees = "( (S \n  (NP-SBJ (-NONE- *) )\n  (VP (VB Go) )))\n( (X (, ,) (-LRB- -LRB-) ))\n"
+    assert list(bracketed(trees)) == [Sentence(("Go",), ("VB",)), Sentence((",", "-LRB-"), (",", "-LRB-"))]
+    assert slashed("\tand/or/cc 1\\/2/cd ./.") == Sentence(("and/or", "1\\/2", "."), ("cc", "cd", "."))
