@@ -20,7 +20,8 @@ from crossexam.project import UnknownPaper, find_paper, project_root, results_fo
 from crossexam.rows import Row
 from crossexam.source import Project
 from crossexam.store import Store, StoreError
-from reference.catalog import DataError, catalog, fetch, get, verify
+from reference import cache
+from reference.catalog import DataError, catalog, get
 
 if TYPE_CHECKING:
     from crossexam.judge import Judgement  # it brings numpy
@@ -353,11 +354,11 @@ def data_list(as_json: bool) -> int:
     return AS_EXPECTED
 
 
-@data_app.command("show")
+@data_app.command("show", epilog="Example: crossexam data show cifar10-jpeg")
 @click.argument("name")
 @AS_JSON
 def data_show(name: str, as_json: bool) -> int:
-    """Licence, citation, source and files of a data set, and how to get it."""
+    """Licence, citation, source and files of a data set, what it must not be compared with, and how to get it."""
     record = show.data_record(get(name))
     if as_json:
         _print_json(record)
@@ -366,31 +367,37 @@ def data_show(name: str, as_json: bool) -> int:
     return AS_EXPECTED
 
 
-@data_app.command("fetch")
+@data_app.command("fetch", epilog="Example: crossexam data fetch fashion-mnist gsm8k")
 @click.argument("names", nargs=-1, required=True)
 @OFFLINE
 def data_fetch(names: Slugs, offline: bool) -> int:
-    """Get data sets into the cache, whole and verified, or not at all."""
-    for name in names:
-        print(f"{name}: {fetch(name, offline=offline)}")
-    return AS_EXPECTED
+    """Get data sets into the cache, whole and verified, or not at all. What broke off goes on where it stopped."""
+    from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
 
-
-@data_app.command("verify")
-@click.argument("names", nargs=-1)
-def data_verify(names: Slugs) -> int:
-    """Check the content of data sets against the catalogue; without names, of all that are here."""
-    entries = [get(name) for name in names] if names else [e for e in catalog().values() if e.locate()]
+    entries = [get(name) for name in names]  # a misspelt name is told before anything is fetched
     for entry in entries:
-        if entry.files:
-            folder = entry.require()
-            for file in entry.files:
-                verify(folder / file.name, file)
-            known = all(file.sha256 for file in entry.files)
-            print(f"{entry.name}: {'verified' if known else 'present; the catalogue has no checksum for all of it'}")
-        else:
-            print(f"{entry.name}: bundled with {entry.source}")
+        with show.Fetching() as fetching:
+            folder = fetch(entry.name, offline=offline, progress=fetching.update)
+        print(f"{entry.name}: {folder if entry.files else f'bundled with {entry.source}'}")
     return AS_EXPECTED
+
+
+@data_app.command("verify", epilog="Example: crossexam data verify")
+@click.argument("names", nargs=-1)
+@AS_JSON
+def data_verify(names: Slugs, as_json: bool) -> int:
+    """Read data sets again and check them against the catalogue; without names, all that are here.
+
+    Exit code 1: one is damaged or absent."""
+    cache.distrust()
+    entries = [get(name) for name in names] if names else [e for e in catalog().values() if e.available]
+    states = {entry.name: show.verified(entry) for entry in entries}
+    if as_json:
+        _print_json([{"name": name, "verified": good, "state": state} for name, (good, state) in states.items()])
+    else:
+        for name, (_, state) in states.items():
+            print(f"{name}: {state}")
+    return AS_EXPECTED if all(good for good, _ in states.values()) else DIFFERS
 
 
 def _papers(root: Path, slugs: Slugs) -> list[Paper]:
@@ -428,13 +435,16 @@ def _selection(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | 
 
 def _fetch_missing(papers: list[Paper], selection: Selection) -> None:
     """Fetch what can be fetched, for trials that could then run; what cannot leaves them blocked, with the reason."""
+    from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
+
     experiments = [experiment for paper in papers for experiment in selection.experiments(paper)]
     runnable = [one for one in experiments if not one.needs.gpu_memory_gib or gpu_name()]
     names = {name for experiment in runnable for name in experiment.needs.data}
     for name in sorted(names & catalog().keys()):
         if catalog()[name].state == "auto" and not catalog()[name].available:
             try:
-                fetch(name)
+                with show.Fetching() as fetching:
+                    fetch(name, progress=fetching.update)
             except DataError as error:
                 print(f"crossexam: {error}", file=sys.stderr)
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGES = ("suites", "baselines", "reference")
-IDENTIFIED = ("reference.catalog",)
-"""Project modules left out: they find and check files, and what they find is in the fingerprint by its checksum."""
+IDENTIFIED = ("reference.catalog", "reference.fetch", "reference.cache", "reference.decoded")
+"""Project modules left out: they find, get, check and keep files, and what those are is in the fingerprint by its
+checksum."""
 WHOLE = "*"
 """Stands for every definition of a module."""
 
