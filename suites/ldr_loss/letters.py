@@ -36,13 +36,13 @@ class Split:
     test: tuple[torch.Tensor, torch.Tensor]
 
 
-def split(train: np.ndarray, validation: np.ndarray, *, limit: int | None = None) -> Split:
-    """Letter, with these rows of its training part; `limit` bounds the test part."""
+def split(train: np.ndarray, validation: np.ndarray) -> Split:
+    """Letter, with these rows of its training part."""
     table = reference.load("letter")
     features = torch.from_numpy(table.features.to_numpy(np.float32))
     low, high = features[:TRAINING_ROWS].amin(0), features[:TRAINING_ROWS].amax(0)
     scaled, labels = 2 * (features - low) / (high - low) - 1, torch.from_numpy(table.target)
-    test = slice(TRAINING_ROWS, None if limit is None else TRAINING_ROWS + limit)
+    test = slice(TRAINING_ROWS, None)
     return Split(*((scaled[rows], labels[rows]) for rows in (train, validation, test)))
 
 
