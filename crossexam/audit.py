@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crossexam.environment import commit
-from crossexam.executors import Executor, LocalExecutor
+from crossexam.executors import Executor, KeptExecutor, LocalExecutor
 from crossexam.judge import Judgement, judge_paper
 from crossexam.mutants import mutants, sample
 from crossexam.paper import Claim, Experiment, Paper
@@ -157,7 +157,7 @@ class Auditor:
             traces = [
                 Trace(fault, laboratory.plant(fault, number), self._reach(fault)) for number, fault in enumerate(faults)
             ]
-            with Store(laboratory.root / "results") as store, _Kept(laboratory.root, self.jobs) as kept:
+            with Store(laboratory.root / "results") as store, KeptExecutor(laboratory.root, self.jobs) as kept:
                 for tier in TIERS:
                     while (todo := [one for one in traces if not one.red and one.next(tier)]) and self._time_left():
                         self.note(f"{tier} tier: {len(todo)} of {len(traces)} faults are not caught yet")
@@ -168,7 +168,7 @@ class Auditor:
         return traces
 
     def _apply(
-        self, laboratory: Laboratory, store: Store, kept: _Kept, steps: Sequence[tuple[Trace, Experiment]]
+        self, laboratory: Laboratory, store: Store, kept: KeptExecutor, steps: Sequence[tuple[Trace, Experiment]]
     ) -> None:
         """Run some experiments, each with a fault, and note which claims turn red."""
         planned = [
@@ -385,38 +385,6 @@ class Laboratory:
             text = file.read_text(encoding="utf-8")
             file.write_text(text.replace(self.paper.package, f"suites.{folder.name}"), encoding="utf-8")
         return replace(self.paper, folder=folder)
-
-
-class _Kept:
-    """One executor for many runs: its server imports torch once."""
-
-    def __init__(self, root: Path, jobs: int) -> None:
-        self._root, self._jobs = root, jobs
-        self._executor: LocalExecutor | None = None
-
-    def __enter__(self) -> _Kept:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor:
-            self._executor.close()
-
-    def start(self, modules: set[str]) -> Executor:
-        """The executor, lent to a runner, which may close what it was lent."""
-        if self._executor is None:
-            self._executor = LocalExecutor(self._root, modules, self._jobs)
-        return _Lent(self._executor)
-
-
-class _Lent:
-    """An executor that stays open when a runner is done with it."""
-
-    def __init__(self, executor: LocalExecutor) -> None:
-        self.capacity = executor.capacity
-        self.start, self.wait = executor.start, executor.wait
-
-    def close(self) -> None:
-        """Its owner closes it."""
 
 
 def _alarms(controls: Sequence[Control]) -> tuple[int, int]:

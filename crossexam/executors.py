@@ -210,6 +210,38 @@ class LocalExecutor:
         self._scratch.cleanup()
 
 
+class KeptExecutor:
+    """One local executor for many runs: its server imports torch once."""
+
+    def __init__(self, root: Path, jobs: int) -> None:
+        self._root, self._jobs = root, jobs
+        self._executor: LocalExecutor | None = None
+
+    def __enter__(self) -> KeptExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor:
+            self._executor.close()
+
+    def start(self, modules: Iterable[str]) -> Executor:
+        """The executor, lent to a runner, which may close what it was lent."""
+        if self._executor is None:
+            self._executor = LocalExecutor(self._root, modules, self._jobs)
+        return _Lent(self._executor)
+
+
+class _Lent:
+    """An executor that stays open when a runner is done with it."""
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self.capacity = executor.capacity
+        self.start, self.wait = executor.start, executor.wait
+
+    def close(self) -> None:
+        """Its owner closes it."""
+
+
 class InlineExecutor:
     """Jobs in this very process, one after the other: for a debugger, without isolation or limits."""
 

@@ -23,6 +23,7 @@ from crossexam.rules import EffectRule, ExactRule, LevelRule, OrderRule, Resourc
 
 if TYPE_CHECKING:
     from crossexam.audit import Audit
+    from crossexam.compare import Comparison
     from crossexam.judge import Finding, Judgement
     from crossexam.runner import Progress
     from crossexam.session import Explanation
@@ -220,6 +221,24 @@ def audit_line(found: Audit) -> str:
     parts.append(f"{alarms} false alarms in {judged} controls" + (f" (rate {low:.2f} to {high:.2f})" if judged else ""))
     parts.append(f"{found.repeated - len(found.unrepeatable)} of {found.repeated} trials repeat bit for bit")
     return f"{found.paper}: audit {'passed' if found.passed else 'FAILED'}: {', '.join(parts)}; {found.seconds:.0f} s."
+
+
+def comparison(found: Comparison) -> None:
+    """What two sides have in common, and the series and verdicts in which they differ."""
+    out = console()
+    say = functools.partial(out.print, soft_wrap=True)
+    say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
+    if found.differences:
+        table = Table("series", "a", "b", "z", box=None, header_style="bold")
+        for one in found.differences[:40]:
+            table.add_row(escape(one.what), number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
+        out.print(table)
+        if len(found.differences) > 40:
+            say(f"and {len(found.differences) - 40} more: --json has them all")
+    for claim, a, b in found.verdicts:
+        say(f"[bold]{escape(claim)}[/bold]: {a} in {escape(found.a)}, {b} in {escape(found.b)}")
+    if not found.verdicts:
+        say("No verdict differs.")
 
 
 def failures(rows: Sequence[Row]) -> None:
