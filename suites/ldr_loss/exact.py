@@ -73,7 +73,7 @@ def closed_form(seed: int) -> Metrics:
         chord = weight.squeeze(1) * psi + (1 - weight.squeeze(1)) * losses_of(other, y, lam, margin)
         note("convexity_excess", float((between - chord).max()))
         ce = F.cross_entropy(f, y, reduction="none")
-        note("cross_entropy_gap", largest(losses_of(f, y, 1.0, 0.0) - (ce - math.log(classes))))
+        note("cross_entropy_gap", largest(method.ldr_kl(f, y, lam=1.0, reduction="none") - (ce - math.log(classes))))
         tempered = lam * (F.cross_entropy(f / lam, y, reduction="none") - math.log(classes))
         note("temperature_gap", largest(losses_of(f, y, lam, 0.0) - tempered))
         pair, side = f[:, :2], y % 2
@@ -376,6 +376,12 @@ def algorithm(seed: int) -> Metrics:
         again = table.lam[ids].clone()
         for _ in range(100):
             table(f, y, ids)
+        settings = {"lam0": 10.0, "alpha": 2.0, "margin": 0.1}
+        defaults = [
+            method.ALDRKL(rows, **given).double()(f, y, torch.arange(rows), reduction="none")
+            - method.aldr_kl(f, y, lam=InnerProblem(method.margins(f, y, 0.1), 10.0, 2.0).iterated(1), reduction="none")
+            for given in ({}, settings)
+        ]
         elsewhere = torch.ones(3 * rows, dtype=torch.bool).index_fill(0, ids, False)
         scores = {softplus: method.normalised(f, softplus=softplus) for softplus in (True, False)}
         for name, gap in {
@@ -383,6 +389,7 @@ def algorithm(seed: int) -> Metrics:
             "second_gap": again - second,
             "converged_gap": table.lam[ids] - InnerProblem(delta, lam0, alpha).solved(),
             "official_gap": official.lam[ids] - first_official,
+            "default_gap": torch.cat(defaults),
             "elsewhere_gap": table.lam[elsewhere] - lam0,
             "loss_gap": value - expected,
             "gradient_gap": gradient - ((delta / first[:, None]).softmax(1) - one_hot),
