@@ -188,10 +188,10 @@ def contrast(*, arm: str, seed: int, device: torch.device) -> Metrics:
 
 def contrast_by_loops(views: list[torch.Tensor], temperature: float) -> float:
     """L_con as its definition says it, one anchor and one positive at a time."""
-    rows = {(v, b): row / row.norm() for v, view in enumerate(views) for b, row in enumerate(view)}
+    rows = {(v, b): row / row.norm() for v, view in enumerate(views) for b, row in enumerate(view.detach())}
     total = 0.0
     for anchor, row in rows.items():
-        weight = {other: math.exp(float(row.detach() @ rows[other].detach()) / temperature) for other in rows if other != anchor}
+        weight = {other: math.exp(float(row @ rows[other]) / temperature) for other in rows if other != anchor}
         positives = [(v, anchor[1]) for v in range(len(views)) if v != anchor[0]]
         total -= sum(math.log(weight[one] / sum(weight.values())) for one in positives) / len(positives)
     return total / len(rows)
@@ -335,65 +335,76 @@ def complexity(*, arm: str, seed: int, device: torch.device) -> Metrics:
     }
 
 
-# Small tier: digits.
+# Small tier: digits, and Fashion-MNIST.
 
 
 def source(*, seed: int, device: torch.device, norm: str) -> dict[str, torch.Tensor]:
     """The source model, trained on clean digits."""
-    return {name: value.clone() for name, value in streams.train_source(seed, norm).state_dict().items()}
+    return streams.train_source(streams.digits_split(seed).train, seed, norm).state_dict()
+
+
+def fashion_source(*, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """The source model, trained on clean Fashion-MNIST."""
+    return streams.train_source(streams.fashion_split(seed).train, seed, "batch").state_dict()
 
 
 def continual(*, arm: str, seed: int, device: torch.device, norm: str, momentum: float, source: Path) -> Metrics:
     """S1, S2: six corruptions in sequence, at the official learning rate."""
-    model, judge = streams.load_source(source, norm), streams.split(seed)[2]
-    stream = streams.batches(judge, streams.CORRUPTIONS, seed)
-    found = streams.errors(arm, model, seed, streams.RATE, momentum, stream)
+    split = streams.digits_split(seed)
+    stream = streams.batches(split.judge, streams.CORRUPTIONS, seed)
+    found = streams.Arm(arm, streams.load_source(source, norm), split.train, seed, momentum).errors(stream)
+    return {"error": streams.mean(found, stream), **by_corruption(found, stream)}
+
+
+def by_corruption(errors: list[float], stream: streams.Stream) -> Metrics:
+    """The error under each corruption of a stream of one round."""
     length = len(stream) // len(streams.CORRUPTIONS)
-    each = {
-        f"error_{name}": streams.mean(found[n * length : (n + 1) * length], stream[n * length : (n + 1) * length])
-        for n, name in enumerate(streams.CORRUPTIONS)
-    }
-    return {"error": streams.mean(found, stream), **each}
+    parts = [slice(n * length, (n + 1) * length) for n in range(len(streams.CORRUPTIONS))]
+    means = [streams.mean(errors[part], stream[part]) for part in parts]
+    return {f"error_{name}": value for name, value in zip(streams.CORRUPTIONS, means, strict=True)}
 
 
 def tuned(*, arm: str, seed: int, device: torch.device, norm: str, momentum: float, source: Path) -> Metrics:
     """S1, S2 once more, each arm at the learning rate that it does best with on another stream."""
-    model, judge = streams.load_source(source, norm), streams.split(seed)[2]
-    stream = streams.batches(judge, streams.CORRUPTIONS, seed)
-    rate = streams.chosen_rate(arm, model, seed, momentum)
-    return {"error": streams.mean(streams.errors(arm, model, seed, rate, momentum, stream), stream), "rate": rate}
+    split = streams.digits_split(seed)
+    chosen = streams.Arm(arm, streams.load_source(source, norm), split.train, seed, momentum)
+    rate = chosen.chosen_rate(streams.batches(split.tune, streams.OTHER_CORRUPTIONS, seed))
+    return {"error": chosen.error(streams.batches(split.judge, streams.CORRUPTIONS, seed), rate), "rate": rate}
 
 
 def gradual(*, arm: str, seed: int, device: torch.device, norm: str, momentum: float, source: Path) -> Metrics:
     """Each corruption rises to its full strength in five steps and falls again, on 200 images a step."""
-    model, judge = streams.load_source(source, norm), streams.split(seed)[2]
+    split = streams.digits_split(seed)
     strengths = [level / 5 for level in (1, 2, 3, 4, 5, 4, 3, 2, 1)]
-    stream = streams.batches(judge, streams.CORRUPTIONS, seed, strengths, limit=200)
-    return {"error": streams.mean(streams.errors(arm, model, seed, streams.RATE, momentum, stream), stream)}
+    stream = streams.batches(split.judge, streams.CORRUPTIONS, seed, strengths, limit=200)
+    return {"error": streams.Arm(arm, streams.load_source(source, norm), split.train, seed, momentum).error(stream)}
 
 
 def long_stream(
     *, arm: str, seed: int, device: torch.device, norm: str, momentum: float, rounds: int, source: Path
 ) -> Metrics:
-    """S3: the sequence of corruptions `rounds` times over."""
-    model, judge = streams.load_source(source, norm), streams.split(seed)[2]
-    once = streams.batches(judge, streams.CORRUPTIONS, seed)
-    found = streams.errors(arm, model, seed, streams.RATE, momentum, once * rounds)
+    """S3: the sequence of corruptions on 300 images, `rounds` times over."""
+    split = streams.digits_split(seed)
+    once = streams.batches(split.judge, streams.CORRUPTIONS, seed, limit=300)
+    found = streams.Arm(arm, streams.load_source(source, norm), split.train, seed, momentum).errors(once * rounds)
     by_round = [streams.mean(found[n * len(once) : (n + 1) * len(once)], once) for n in range(rounds)]
-    return {
-        "first": by_round[0],
-        "last": by_round[-1],
-        "drift": by_round[-1] - by_round[0],
-        "worst_rise": max(by_round) - by_round[0],
-        "by_round": by_round,
-    }
+    return {"first": by_round[0], "last": by_round[-1], "drift": by_round[-1] - by_round[0], "by_round": by_round}
 
 
 def correlated(*, arm: str, seed: int, device: torch.device, norm: str, momentum: float, source: Path) -> Metrics:
     """S5: the stream of S1, sorted by class within each corruption."""
-    model, judge = streams.load_source(source, norm), streams.by_class(streams.split(seed)[2])
-    stream = streams.batches(judge, streams.CORRUPTIONS, seed)
-    return {"error": streams.mean(streams.errors(arm, model, seed, streams.RATE, momentum, stream), stream)}
+    split = streams.digits_split(seed)
+    stream = streams.batches(streams.by_class(split.judge), streams.CORRUPTIONS, seed)
+    return {"error": streams.Arm(arm, streams.load_source(source, norm), split.train, seed, momentum).error(stream)}
+
+
+def fashion(*, arm: str, seed: int, device: torch.device, momentum: float, fashion_source: Path) -> Metrics:
+    """S1, S2 where seeds share no image."""
+    split = streams.fashion_split(seed)
+    stream = streams.batches(split.judge, streams.CORRUPTIONS, seed)
+    model = streams.load_source(fashion_source, "batch")
+    found = streams.Arm(arm, model, split.train, seed, momentum, mirror=True).errors(stream)
+    return {"error": streams.mean(found, stream), **by_corruption(found, stream)}
 
 
 # Full tier: CIFAR-10, CIFAR-10-C, CIFAR-100-C and ImageNet-C on a GPU.

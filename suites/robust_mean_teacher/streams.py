@@ -1,8 +1,9 @@
-"""Digits under changing corruption: the source model, the streams, and every arm as an adapter."""
+"""Small images under changing corruption: the source models, the streams, and every arm as an adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from baselines.adaptation import (
     Source,
     Tent,
     cross_entropy,
+    error_rate,
     online_errors,
     squared_error,
 )
@@ -78,13 +80,36 @@ OTHER_CORRUPTIONS: dict[str, Corruption] = {
 """What learning rates are chosen on."""
 
 
-def split(seed: int) -> tuple[Data, Data, Data]:
-    """(1000 to train the source model, 200 to choose rates on, 597 to judge on), drawn by `seed`, in random order."""
+@dataclass(frozen=True)
+class Split:
+    """Images in [0, 1] and labels: to train the source model, to choose rates on, and to judge on."""
+
+    train: Data
+    tune: Data
+    judge: Data
+
+
+def digits_split(seed: int) -> Split:
+    """1000, 200 and 597 digits, drawn by `seed` and stratified, in random order."""
     digits = reference.load("digits")
     images, labels = digits.images.float() / 16, digits.labels
     train, rest = train_test_split(range(len(labels)), train_size=1000, random_state=seed, stratify=labels.numpy())
     tune, judge = train_test_split(rest, train_size=200, random_state=seed, stratify=labels[rest].numpy())
-    return (images[train], labels[train]), (images[tune], labels[tune]), (images[judge], labels[judge])
+    return Split(*((images[rows], labels[rows]) for rows in (train, tune, judge)))
+
+
+FASHION_SEEDS = 20
+
+
+def fashion_split(seed: int) -> Split:
+    """2000 and 1000 training images of Fashion-MNIST, 2x2 pixels averaged. The 20 seeds share no image."""
+    found = reference.load("fashion-mnist", split="train")
+    block = len(found) // FASHION_SEEDS
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))
+    rows = order[block * (seed % FASHION_SEEDS) :][:block]
+    images, labels = F.avg_pool2d(found.images[rows].float() / 255, 2), found.labels[rows]
+    train, judge = slice(0, 2 * block // 3), slice(2 * block // 3, block)
+    return Split((images[train], labels[train]), (images[:0], labels[:0]), (images[judge], labels[judge]))
 
 
 def batches(
@@ -115,12 +140,12 @@ def network(norm: str) -> nn.Sequential:
     return conv_net(10, (24, 48, 48), norm=norm)  # type: ignore[arg-type]
 
 
-def train_source(seed: int, norm: str) -> nn.Module:
-    """15 epochs on 1000 clean images."""
+def train_source(train: Data, seed: int, norm: str) -> nn.Module:
+    """15 epochs on clean images."""
     torch.manual_seed(seed)
     options = {"epochs": 15, "batch_size": BATCH, "drop_last": False, "seed": seed}
     adam = lambda parameters: torch.optim.Adam(parameters, lr=3e-3)  # noqa: E731
-    return fit(network(norm), *split(seed)[0], supervised(F.cross_entropy), optimizer=adam, **options).model
+    return fit(network(norm), *train, supervised(F.cross_entropy), optimizer=adam, **options).model
 
 
 def load_source(file: Path, norm: str) -> nn.Module:
@@ -133,42 +158,53 @@ def load_source(file: Path, norm: str) -> nn.Module:
 CONSISTENCY = {"mt_ce": cross_entropy, "mt_mse": squared_error, "mt_sce": method.symmetric_cross_entropy}
 
 
-def adapter(arm: str, model: nn.Module, seed: int, rate: float, momentum: float) -> Adapter:
-    """The adapter that an arm names. All of a seed see the same second views; the projector comes from `seed`."""
+@dataclass(frozen=True)
+class Arm:
+    """One way to adapt, with all that it needs but the learning rate."""
 
-    def adam(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=rate)
+    name: str
+    model: nn.Module
+    train: Data
+    seed: int
+    momentum: float = 0.999
+    mirror: bool = False
 
-    if arm == "source":
-        return Source(model)
-    if arm == "bn":
-        return BatchStatistics(model)
-    if arm == "tent":
-        return Tent(model, adam)
-    second_view = SecondView(seed, mirror=False)
-    if arm in CONSISTENCY:
-        return MeanTeacher(model, CONSISTENCY[arm], adam, momentum, second_view)
-    torch.manual_seed(seed)
-    train = split(seed)[0]
-    source = zip(train[0].split(BATCH), train[1].split(BATCH), strict=True)
-    prototypes = method.source_prototypes(model, "fc", source, num_classes=10)
-    setting = method.Setting(momentum=momentum)
-    return method.RobustMeanTeacher(model, "fc", prototypes, adam, augment=second_view, setting=setting)
+    def adapter(self, rate: float) -> Adapter:
+        """A fresh adapter. All arms of a seed see the same second views; the projector comes from the seed too."""
 
+        def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+            return torch.optim.Adam(parameters, lr=rate)
 
-def errors(arm: str, model: nn.Module, seed: int, rate: float, momentum: float, stream: Stream) -> list[float]:
-    """The error of an arm in each batch of a stream, in percent."""
-    return [100 * error for error in online_errors(adapter(arm, model, seed, rate, momentum), stream)]
+        if self.name == "source":
+            return Source(self.model)
+        if self.name == "bn":
+            return BatchStatistics(self.model)
+        if self.name == "tent":
+            return Tent(self.model, adam)
+        second_view = SecondView(self.seed, mirror=self.mirror)
+        if self.name in CONSISTENCY:
+            return MeanTeacher(self.model, CONSISTENCY[self.name], adam, self.momentum, second_view)
+        torch.manual_seed(self.seed)
+        source = zip(self.train[0].split(BATCH), self.train[1].split(BATCH), strict=True)
+        prototypes = method.source_prototypes(self.model, "fc", source, num_classes=10)
+        setting = method.Setting(momentum=self.momentum)
+        return method.RobustMeanTeacher(self.model, "fc", prototypes, adam, augment=second_view, setting=setting)
+
+    def errors(self, stream: Stream, rate: float = RATE) -> list[float]:
+        """The error in each batch of a stream, in percent."""
+        return [100 * error for error in online_errors(self.adapter(rate), stream)]
+
+    def error(self, stream: Stream, rate: float = RATE) -> float:
+        """The error over all images of a stream, in percent."""
+        return 100 * error_rate(self.adapter(rate), stream)
+
+    def chosen_rate(self, stream: Stream) -> float:
+        """The rate of the grid with the least error on a stream; the smaller one where two agree."""
+        found = {rate: self.error(stream, rate) for rate in RATES}
+        return min(RATES, key=lambda rate: found[rate])
 
 
 def mean(batch_errors: list[float], stream: Stream) -> float:
     """The error over all images of a stream, whose batches may differ in size."""
     sizes = [len(labels) for _, labels in stream]
     return sum(size * error for size, error in zip(sizes, batch_errors, strict=True)) / sum(sizes)
-
-
-def chosen_rate(arm: str, model: nn.Module, seed: int, momentum: float) -> float:
-    """The rate of the grid with the least error on the stream for tuning; the smaller one where two agree."""
-    tune = batches(split(seed)[1], OTHER_CORRUPTIONS, seed)
-    found = {rate: mean(errors(arm, model, seed, rate, momentum, tune), tune) for rate in RATES}
-    return min(RATES, key=lambda rate: found[rate])
