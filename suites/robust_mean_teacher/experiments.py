@@ -343,9 +343,9 @@ def source(*, seed: int, device: torch.device, norm: str) -> dict[str, torch.Ten
     return streams.train_source(streams.digits_split(seed).train, seed, norm).state_dict()
 
 
-def fashion_source(*, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
+def fashion_source(*, seed: int, device: torch.device, norm: str) -> dict[str, torch.Tensor]:
     """The source model, trained on clean Fashion-MNIST."""
-    return streams.train_source(streams.fashion_split(seed).train, seed, "batch").state_dict()
+    return streams.train_source(streams.fashion_split(seed).train, seed, norm).state_dict()
 
 
 def continual(*, arm: str, seed: int, device: torch.device, norm: str, momentum: float, source: Path) -> Metrics:
@@ -398,13 +398,23 @@ def correlated(*, arm: str, seed: int, device: torch.device, norm: str, momentum
     return {"error": streams.Arm(arm, streams.load_source(source, norm), split.train, seed, momentum).error(stream)}
 
 
-def fashion(*, arm: str, seed: int, device: torch.device, momentum: float, fashion_source: Path) -> Metrics:
+def fashion(*, arm: str, seed: int, device: torch.device, norm: str, momentum: float, fashion_source: Path) -> Metrics:
     """S1, S2 where seeds share no image."""
     split = streams.fashion_split(seed)
     stream = streams.batches(split.judge, streams.CORRUPTIONS, seed)
-    model = streams.load_source(fashion_source, "batch")
+    model = streams.load_source(fashion_source, norm)
     found = streams.Arm(arm, model, split.train, seed, momentum, mirror=True).errors(stream)
     return {"error": streams.mean(found, stream), **by_corruption(found, stream)}
+
+
+def fashion_correlated(
+    *, arm: str, seed: int, device: torch.device, norm: str, momentum: float, fashion_source: Path
+) -> Metrics:
+    """S5 where seeds share no image."""
+    split = streams.fashion_split(seed)
+    stream = streams.batches(streams.by_class(split.judge), streams.CORRUPTIONS, seed)
+    model = streams.load_source(fashion_source, norm)
+    return {"error": streams.Arm(arm, model, split.train, seed, momentum, mirror=True).error(stream)}
 
 
 # Full tier: CIFAR-10, CIFAR-10-C, CIFAR-100-C and ImageNet-C on a GPU.
