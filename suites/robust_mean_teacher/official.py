@@ -52,6 +52,7 @@ class Pool:
 
     pictures: torch.Tensor | ImageFiles
     labels: torch.Tensor
+    classes: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,18 +69,18 @@ def load(name: str, split: str, limit: int = 0) -> Pool:
     keep = torch.arange(len(found))[: limit or None]
     if isinstance(found, ImageFiles):
         paths = tuple(found.paths[number] for number in keep.tolist())
-        return Pool(ImageFiles(paths, found.labels[keep], found.classes), found.labels[keep])
-    return Pool(found.images[keep], found.labels[keep])
+        return Pool(ImageFiles(paths, found.labels[keep], found.classes), found.labels[keep], len(found.classes))
+    return Pool(found.images[keep], found.labels[keep], len(found.classes))
 
 
 def joined(pools: list[Pool]) -> Pool:
     """All pictures of several pools."""
-    labels = torch.cat([pool.labels for pool in pools])
+    labels, classes = torch.cat([pool.labels for pool in pools]), pools[0].classes
     pictures = [pool.pictures for pool in pools]
     if isinstance(pictures[0], ImageFiles):
         paths = itertools.chain.from_iterable(files.paths for files in pictures)
-        return Pool(ImageFiles(tuple(paths), labels, pictures[0].classes), labels)
-    return Pool(torch.cat(pictures), labels)
+        return Pool(ImageFiles(tuple(paths), labels, pictures[0].classes), labels, classes)
+    return Pool(torch.cat(pictures), labels, classes)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,6 @@ class Setup:
 
     model: nn.Module
     classifier: str
-    classes: int
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     batch: int
     source: Pool
@@ -113,7 +113,7 @@ class Setup:
             return self.source.batches(order[:whole], self.batch, self.device)
 
         few = itertools.islice(shuffled(), max(1, PROTOTYPE_SAMPLES // self.batch))
-        prototypes = method.source_prototypes(self.model, self.classifier, few, self.classes)
+        prototypes = method.source_prototypes(self.model, self.classifier, few, self.source.classes)
         endless = itertools.chain.from_iterable(shuffled() for _ in itertools.count())
         torch.manual_seed(seed)  # the projector
         adapted = method.RobustMeanTeacher(
@@ -167,7 +167,7 @@ def wide_resnet_setup(weights: Path, device: torch.device, limit: int) -> Setup:
     """The trained WRN-16-4 and its training images."""
     model = wide_resnet(16, 4)
     model.load_state_dict(load_file(weights))
-    return Setup(model.to(device), "fc", 10, adam, 200, load("cifar10", "train", limit), device)
+    return Setup(model.to(device), "fc", adam, 200, load("cifar10", "train", limit), device)
 
 
 def read_stream(file: Path, seed: int, device: torch.device) -> Iterator[Data]:
@@ -175,7 +175,7 @@ def read_stream(file: Path, seed: int, device: torch.device) -> Iterator[Data]:
     found, generator = load_file(file), torch.Generator().manual_seed(seed)
     for images in found["images"]:
         order = torch.randperm(len(images), generator=generator)
-        yield from Pool(images, found["labels"]).batches(order, 200, device)
+        yield from Pool(images, found["labels"], 10).batches(order, 200, device)
 
 
 # The official benchmarks.
@@ -245,9 +245,8 @@ def setup(benchmark: str, device: torch.device, limit: int) -> Setup:
         model = nn.Sequential(Normalised((0.5,) * 3, (0.5,) * 3), model)
     if benchmark == "imagenet":
         model = nn.Sequential(Normalised((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), model)
-    classes = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}[benchmark]
     optimizer, batch = (momentum_sgd, 64) if benchmark == "imagenet" else (adam, 200)
-    return Setup(model.to(device), classifier, classes, optimizer, batch, load(benchmark, "train", limit), device)
+    return Setup(model.to(device), classifier, optimizer, batch, load(benchmark, "train", limit), device)
 
 
 def benchmark(name: str, arm: str, seed: int, device: torch.device, order: str, limit: int) -> dict[str, float]:
