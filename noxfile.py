@@ -99,6 +99,24 @@ def reproduce_all(session: nox.Session) -> None:
     crossexam(session, "run")
 
 
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """Could the verdicts have gone the other way? Faults, null control, placebo, repetition."""
+    crossexam(session, "audit")
+
+
+@nox.session(default=False)
+def nightly(session: nox.Session) -> None:
+    """Run what has changed, repeat what has not, and say what is different."""
+    crossexam(session, "nightly")
+
+
+@nox.session(default=False)
+def report(session: nox.Session) -> None:
+    """Write the report, a static site, into the folder `site`."""
+    crossexam(session, "report")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and types (mypy, strict for the harness)."""

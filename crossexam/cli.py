@@ -20,7 +20,8 @@ from crossexam.project import UnknownPaper, find_paper, project_root, results_fo
 from crossexam.rows import Row
 from crossexam.source import Project
 from crossexam.store import Store, StoreError
-from reference.catalog import DataError, catalog, fetch, get, verify
+from reference import cache
+from reference.catalog import DataError, catalog, get
 
 if TYPE_CHECKING:
     from crossexam.judge import Judgement  # it brings numpy
@@ -71,6 +72,8 @@ def data_app() -> None:
 
 def run_app() -> int:
     """Run the command line; errors that a person can mend become one message and exit code 2."""
+    from crossexam import cli_watch  # noqa: F401 - registers more commands, which need what is defined here
+
     try:
         result = app.main(prog_name="crossexam", standalone_mode=False)
         return result if isinstance(result, int) else AS_EXPECTED
@@ -100,7 +103,7 @@ def list_papers(as_json: bool) -> int:
         except BadFile as error:
             broken.append(error)
     if as_json:
-        _print_json([show.paper_record(paper) for paper in papers])
+        print_json([show.paper_record(paper) for paper in papers])
     else:
         show.papers(papers)
     for problem in broken:
@@ -117,12 +120,13 @@ def show_paper(paper: str, as_json: bool) -> int:
 
     root = project_root()
     loaded = find_paper(root, paper)
-    with _store(root) as store:
+    with open_store(root) as store:
         judgements = session.judge(loaded, Project(root), store, Selection())
+        audited = session.last_audit(loaded, store)
     if as_json:
-        _print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
+        print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
     else:
-        show.paper(loaded, judgements)
+        show.paper(loaded, judgements, audited)
     return AS_EXPECTED
 
 
@@ -137,12 +141,12 @@ def plan_trials(papers: Slugs, selection: Selection, as_json: bool) -> int:
 def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
     root = project_root()
     project = Project(root)
-    trials = [trial for paper in _papers(root, papers) for trial in plan(paper, project, selection)]
+    trials = [trial for paper in chosen_papers(root, papers) for trial in plan(paper, project, selection)]
     _refuse_empty(trials, selection.keyword)
-    with _store(root) as store:
+    with open_store(root) as store:
         cached = {trial.fingerprint for trial in trials if store.done(trial.fingerprint)}
     if as_json:
-        _print_json([show.trial_record(trial, trial.fingerprint in cached) for trial in trials])
+        print_json([show.trial_record(trial, trial.fingerprint in cached) for trial in trials])
     else:
         show.plan(trials, cached)
     return AS_EXPECTED
@@ -174,17 +178,16 @@ def run(
     """Run trials that have no row yet, then judge. Exit code 1: a verdict differs, 3: a trial failed."""
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
-    if jobs is not None and jobs < 1:
-        raise BadUsage(f"--jobs {jobs}: at least 1")
+    count = workers(jobs)
     if dry_run:
         return _plan(papers, selection, as_json)
     root = project_root()
     project = Project(root)
-    chosen = _papers(root, papers)
+    chosen = chosen_papers(root, papers)
     if not offline:
         _fetch_missing(chosen, selection)
-    settings = session.Settings(selection, jobs or session.default_jobs(), fresh, inline)
-    with _store(root) as store:
+    settings = session.Settings(selection, count, fresh, inline)
+    with open_store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         with show.Live(quiet=as_json) as live:
             outcome = session.run_papers(chosen, project, store, settings, live.update)
@@ -192,10 +195,10 @@ def run(
         kept = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
         if export is not None:
             lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen])]
-            _write(export, lines)
+            write(export, lines)
     rows = [row for _, row in outcome]
     if as_json:
-        _print_json(
+        print_json(
             {
                 "trials": show.health_counts(rows),
                 "failed": [show.failure_record(row) for row in rows if row.health in ("error", "timeout")],
@@ -221,12 +224,12 @@ def judge_papers(papers: Slugs, selection: Selection, as_json: bool) -> int:
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
     root = project_root()
-    chosen, project = _papers(root, papers), Project(root)
-    with _store(root) as store:
+    chosen, project = chosen_papers(root, papers), Project(root)
+    with open_store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         judged = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
     if as_json:
-        _print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
+        print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
     else:
         for paper, group in judged:
             show.verdicts(paper, group, session.moved(paper, before[paper.slug]))
@@ -245,13 +248,13 @@ def why(trial: str, as_json: bool) -> int:
     root = project_root()
     slug = trial.split("/")[0]
     known = suite_folders(root)
-    papers = [find_paper(root, slug)] if "/" in trial or slug in known else _papers(root, ())
-    with _store(root) as store:
+    papers = [find_paper(root, slug)] if "/" in trial or slug in known else chosen_papers(root, ())
+    with open_store(root) as store:
         explanations = session.why(papers, Project(root), store, trial)
     if not explanations:
         raise BadUsage(f"no trial begins with '{trial}': `crossexam plan {papers[0].slug} --json` lists their names")
     if as_json:
-        _print_json([{"trial": e.trial.name, "state": e.state, "differences": e.differences} for e in explanations])
+        print_json([{"trial": e.trial.name, "state": e.state, "differences": e.differences} for e in explanations])
     else:
         show.explanations(explanations)
     return AS_EXPECTED
@@ -264,15 +267,15 @@ def why(trial: str, as_json: bool) -> int:
 def export_rows(papers: Slugs, output: Path | None, current: bool) -> int:
     """Write rows as JSON Lines, with the environments that they name."""
     root = project_root()
-    chosen, project = _papers(root, papers), Project(root)
+    chosen, project = chosen_papers(root, papers), Project(root)
     trials = [trial for paper in chosen for trial in plan(paper, project, Selection())] if current else []
     subjects = {trial.subject for trial in trials} if current else None
-    with _store(root) as store:
+    with open_store(root) as store:
         lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen], subjects)]
     if output is None:
         sys.stdout.writelines(lines)
     else:
-        _write(output, lines)
+        write(output, lines)
     return AS_EXPECTED
 
 
@@ -282,14 +285,14 @@ def export_rows(papers: Slugs, output: Path | None, current: bool) -> int:
 def import_rows(files: tuple[Path, ...], as_json: bool) -> int:
     """Add rows that another machine exported. Rows that are here already are not doubled."""
     counts = {}
-    with _store(project_root()) as store:
+    with open_store(project_root()) as store:
         for file in files:
             try:
                 counts[str(file)] = store.load(file.read_text(encoding="utf-8").splitlines(), str(file))
             except (OSError, UnicodeDecodeError) as error:
                 raise BadUsage(f"cannot read {file}: {error}") from error
     if as_json:
-        _print_json({file: {"new": count.new, "known": count.known} for file, count in counts.items()})
+        print_json({file: {"new": count.new, "known": count.known} for file, count in counts.items()})
     else:
         for name, count in counts.items():
             print(f"{name}: {count.new} new rows, {count.known} known")
@@ -318,54 +321,68 @@ def data_list(as_json: bool) -> int:
     """Every data set of the catalogue, and whether it is here."""
     entries = list(catalog().values())
     if as_json:
-        _print_json([show.data_record(entry) for entry in entries])
+        print_json([show.data_record(entry) for entry in entries])
     else:
         show.data_sets(entries)
     return AS_EXPECTED
 
 
-@data_app.command("show")
+@data_app.command("show", epilog="Example: crossexam data show cifar10-jpeg")
 @click.argument("name")
 @AS_JSON
 def data_show(name: str, as_json: bool) -> int:
-    """Licence, citation, source and files of a data set, and how to get it."""
+    """Licence, citation, source and files of a data set, what it must not be compared with, and how to get it."""
     record = show.data_record(get(name))
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
         show.fields(record)
     return AS_EXPECTED
 
 
-@data_app.command("fetch")
+@data_app.command("fetch", epilog="Example: crossexam data fetch fashion-mnist gsm8k")
 @click.argument("names", nargs=-1, required=True)
 @OFFLINE
 def data_fetch(names: Slugs, offline: bool) -> int:
-    """Get data sets into the cache, whole and verified, or not at all."""
-    for name in names:
-        print(f"{name}: {fetch(name, offline=offline)}")
-    return AS_EXPECTED
+    """Get data sets into the cache, whole and verified, or not at all. What broke off goes on where it stopped."""
+    from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
 
-
-@data_app.command("verify")
-@click.argument("names", nargs=-1)
-def data_verify(names: Slugs) -> int:
-    """Check the content of data sets against the catalogue; without names, of all that are here."""
-    entries = [get(name) for name in names] if names else [e for e in catalog().values() if e.locate()]
+    entries = [get(name) for name in names]  # a misspelt name is told before anything is fetched
     for entry in entries:
-        if entry.files:
-            folder = entry.require()
-            for file in entry.files:
-                verify(folder / file.name, file)
-            known = all(file.sha256 for file in entry.files)
-            print(f"{entry.name}: {'verified' if known else 'present; the catalogue has no checksum for all of it'}")
-        else:
-            print(f"{entry.name}: bundled with {entry.source}")
+        with show.Fetching() as fetching:
+            folder = fetch(entry.name, offline=offline, progress=fetching.update)
+        print(f"{entry.name}: {folder if entry.files else f'bundled with {entry.source}'}")
     return AS_EXPECTED
 
 
-def _papers(root: Path, slugs: Slugs) -> list[Paper]:
+@data_app.command("verify", epilog="Example: crossexam data verify")
+@click.argument("names", nargs=-1)
+@AS_JSON
+def data_verify(names: Slugs, as_json: bool) -> int:
+    """Read data sets again and check them against the catalogue; without names, all that are here.
+
+    Exit code 1: one is damaged or absent."""
+    cache.distrust()
+    entries = [get(name) for name in names] if names else [e for e in catalog().values() if e.available]
+    states = {entry.name: show.verified(entry) for entry in entries}
+    if as_json:
+        print_json([{"name": name, "verified": good, "state": state} for name, (good, state) in states.items()])
+    else:
+        for name, (_, state) in states.items():
+            print(f"{name}: {state}")
+    return AS_EXPECTED if all(good for good, _ in states.values()) else DIFFERS
+
+
+def chosen_papers(root: Path, slugs: Slugs) -> list[Paper]:
     return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
+
+
+def workers(jobs: int | None) -> int:
+    from crossexam import session
+
+    if jobs is not None and jobs < 1:
+        raise BadUsage(f"--jobs {jobs}: at least 1")
+    return jobs or session.default_jobs()
 
 
 def _judged(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
@@ -391,13 +408,16 @@ def _selection(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | 
 
 def _fetch_missing(papers: list[Paper], selection: Selection) -> None:
     """Fetch what can be fetched, for trials that could then run; what cannot leaves them blocked, with the reason."""
+    from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
+
     experiments = [experiment for paper in papers for experiment in selection.experiments(paper)]
     runnable = [one for one in experiments if not one.needs.gpu_memory_gib or gpu_name()]
     names = {name for experiment in runnable for name in experiment.needs.data}
     for name in sorted(names & catalog().keys()):
         if catalog()[name].state == "auto" and not catalog()[name].available:
             try:
-                fetch(name)
+                with show.Fetching() as fetching:
+                    fetch(name, progress=fetching.update)
             except DataError as error:
                 print(f"crossexam: {error}", file=sys.stderr)
 
@@ -407,19 +427,19 @@ def _refuse_empty(found: list[Trial] | list[tuple[Trial, Row]], keyword: str) ->
         raise BadUsage("nothing is selected" + (f": no experiment or claim holds '{keyword}'" if keyword else ""))
 
 
-def _store(root: Path) -> Store:
+def open_store(root: Path) -> Store:
     store = Store(results_folder(root))
     if store.note:
         print(f"crossexam: {store.note}", file=sys.stderr)
     return store
 
 
-def _write(file: Path, lines: list[str]) -> None:
+def write(file: Path, lines: list[str]) -> None:
     try:
         file.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
         raise BadUsage(f"cannot write {file}: {error}") from error
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,10 @@ GRACE = 1.0
 """Seconds between asking a job to stop and killing it."""
 TAIL = 4000
 """Characters of a job's output that are kept."""
+OUTPUT_LIMIT = 16 << 20
+"""Bytes of output at which a job's file is emptied: only its end is ever shown."""
+LOOK = 1.0
+"""Seconds between looks at what running jobs have written."""
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it deterministic cuBLAS refuses to run
@@ -70,6 +75,8 @@ class _Running:
     """Set when the job has its process: the server may still be importing torch."""
     pid: int = 0
     asked_to_stop: float = 0.0
+    overfull: bool = False
+    """Whether it is stopped because its temporary folder outgrew its limit."""
 
 
 class LocalExecutor:
@@ -83,6 +90,7 @@ class LocalExecutor:
         self._running: dict[int, _Running] = {}
         self._buffer = b""
         self._next = 0
+        self._looked = 0.0
         self._start_server()
 
     def _start_server(self) -> None:
@@ -103,7 +111,9 @@ class LocalExecutor:
 
     def start(self, job: dict[str, Any]) -> int:
         self._next += 1
-        files = {name: str(Path(self._scratch.name) / f"{self._next}.{name}") for name in ("result", "output")}
+        files = {
+            name: str(Path(self._scratch.name) / f"{self._next}.{name}") for name in ("result", "output", "scratch")
+        }
         sent = {**job, **files, "id": self._next}
         self._running[self._next] = _Running(sent)
         try:
@@ -134,6 +144,10 @@ class LocalExecutor:
 
     def _enforce_limits(self) -> None:
         now = time.monotonic()
+        if now > self._looked + LOOK:
+            self._looked = now
+            for task in self._running.values():
+                self._look_at_disk(task)
         for task in self._running.values():
             if task.asked_to_stop and now > task.asked_to_stop + GRACE:
                 _signal_group(task.pid, signal.SIGKILL)
@@ -141,11 +155,24 @@ class LocalExecutor:
                 _signal_group(task.pid, signal.SIGTERM)
                 task.asked_to_stop, task.deadline = now, now + GRACE
 
+    @staticmethod
+    def _look_at_disk(task: _Running) -> None:
+        """Keep a job from filling the disk: with what it prints, or in its temporary folder."""
+        output = Path(task.job["output"])
+        if output.is_file() and output.stat().st_size > OUTPUT_LIMIT:
+            os.truncate(output, 0)  # it is opened for appending, so that the job goes on at the new end
+        if not task.asked_to_stop and _size(Path(task.job["scratch"])) > task.job["disk_gib"] * 2**30:
+            task.overfull, task.deadline = True, 0.0
+
     def _outcome(self, message: dict[str, Any]) -> Outcome:
         task = self._running.pop(message["id"])
         tail = _tail(Path(task.job["output"]))
+        shutil.rmtree(task.job["scratch"], ignore_errors=True)
         result = Path(task.job["result"])
         status = message["status"]
+        if task.overfull:
+            cause = f"its temporary folder outgrew {task.job['disk_gib']:g} GiB (needs.disk_gib)"
+            return Outcome(message["id"], "error", cause, tail=tail)
         if task.asked_to_stop:
             cause = f"stopped after its limit of {task.job['minutes']:g} minutes (needs.minutes)"
             return Outcome(message["id"], "timeout", cause, seconds=60 * task.job["minutes"], tail=tail)
@@ -183,6 +210,38 @@ class LocalExecutor:
         self._scratch.cleanup()
 
 
+class KeptExecutor:
+    """One local executor for many runs: its server imports torch once."""
+
+    def __init__(self, root: Path, jobs: int) -> None:
+        self._root, self._jobs = root, jobs
+        self._executor: LocalExecutor | None = None
+
+    def __enter__(self) -> KeptExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor:
+            self._executor.close()
+
+    def start(self, modules: Iterable[str]) -> Executor:
+        """The executor, lent to a runner, which may close what it was lent."""
+        if self._executor is None:
+            self._executor = LocalExecutor(self._root, modules, self._jobs)
+        return _Lent(self._executor)
+
+
+class _Lent:
+    """An executor that stays open when a runner is done with it."""
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self.capacity = executor.capacity
+        self.start, self.wait = executor.start, executor.wait
+
+    def close(self) -> None:
+        """Its owner closes it."""
+
+
 class InlineExecutor:
     """Jobs in this very process, one after the other: for a debugger, without isolation or limits."""
 
@@ -199,7 +258,8 @@ class InlineExecutor:
         with tempfile.TemporaryDirectory(prefix="crossexam-") as scratch:
             result = Path(scratch) / "result"
             # No memory limit: it would stay on this process when the job is over.
-            perform({**job, "result": str(result), "memory_gib": None})
+            files = {"result": str(result), "scratch": str(Path(scratch) / "scratch")}
+            perform({**job, **files, "memory_gib": None})
             self._ended.append(Outcome(self._next, **json.loads(result.read_text(encoding="utf-8"))))
         return self._next
 
@@ -224,6 +284,18 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         return  # it ended in between, or has not made its group yet: the next round tries again
+
+
+def _size(folder: Path) -> int:
+    """Bytes in the files below a folder; 0 where there is none."""
+    total = 0
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(Path(directory) / name).st_blocks * 512
+            except OSError:
+                continue  # it was removed in between
+    return total
 
 
 def _tail(file: Path) -> str:

@@ -44,13 +44,15 @@ class Needs(Validated):
     """Wall-clock limit of one trial."""
     memory_gib: float = 4.0
     """Memory limit of one trial, beyond what importing torch takes."""
+    disk_gib: float = 4.0
+    """Limit of what one trial keeps in its temporary folder, which is removed when it ends."""
     gpu_memory_gib: float = 0.0
     """GPU memory; above zero the trial needs CUDA."""
     cpus: int = 1
     """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
 
     def flaws(self) -> Iterator[Flaw]:
-        for name in ("minutes", "memory_gib", "cpus"):
+        for name in ("minutes", "memory_gib", "disk_gib", "cpus"):
             if getattr(self, name) <= 0:
                 yield Flaw(name, "is not positive", "a limit is > 0")
         if self.gpu_memory_gib < 0:
@@ -242,6 +244,15 @@ class Fault(Validated):
 
 
 @dataclass(frozen=True)
+class Excused(Validated):
+    """A generated fault that nothing can catch, because it changes nothing: an equivalent mutant."""
+
+    mutant: str
+    """Its name, as the audit prints it."""
+    why: str
+
+
+@dataclass(frozen=True)
 class About(Validated):
     """The `[paper]` table."""
 
@@ -265,6 +276,7 @@ class Paper:
     claims: tuple[Claim, ...]
     reported: tuple[Reported, ...]
     faults: tuple[Fault, ...]
+    excused: tuple[Excused, ...] = ()
 
     @property
     def package(self) -> str:
@@ -300,7 +312,7 @@ def load_paper(folder: Path) -> Paper:
     if not text:
         reader.refuse((), "is missing or empty", "start from `crossexam new`")
         reader.finish()
-    for name in table.keys() - {"paper", "experiment", "artifact", "claim", "reported", "fault"}:
+    for name in table.keys() - {"paper", "experiment", "artifact", "claim", "reported", "fault", "excused"}:
         reader.refuse((name,), "is an unknown table", did_you_mean(name, ["paper", "experiment", "claim", "reported"]))
 
     about = reader.read(About, table.get("paper", {}), ("paper",))
@@ -310,13 +322,17 @@ def load_paper(folder: Path) -> Paper:
     reported = [item for key, body in _items(reader, table, "reported") if (item := reader.read(Reported, body, key))]
     faults = [fault for key, body in _items(reader, table, "fault") if (fault := reader.read(Fault, body, key))]
 
+    excused = [one for key, body in _items(reader, table, "excused") if (one := reader.read(Excused, body, key))]
+
     _check_unique(reader, table)
     _check_references(reader, table, artifacts, experiments, claims)
     _check_code(reader, folder, table, experiments, artifacts, faults)
     reader.finish()
     assert about is not None  # otherwise `finish` has raised
     slug = folder.name.replace("_", "-")
-    return Paper(slug, folder, about, experiments, artifacts, tuple(claims), tuple(reported), tuple(faults))
+    return Paper(
+        slug, folder, about, experiments, artifacts, tuple(claims), tuple(reported), tuple(faults), tuple(excused)
+    )
 
 
 def _named(reader: Reader, cls: type[T], table: Mapping[str, Any], name: str) -> dict[str, T]:

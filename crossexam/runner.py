@@ -11,6 +11,7 @@ from typing import Any
 
 from crossexam.environment import commit, libraries
 from crossexam.executors import Executor, Outcome
+from crossexam.paper import Needs
 from crossexam.plan import Build, Trial, definitions
 from crossexam.rows import Row, digest
 from crossexam.source import Project
@@ -144,7 +145,8 @@ class Runner:
             "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
-            "data": list(needs.data), "libraries": libraries(foreign), "commit": self._commit,
+            "disk_gib": needs.disk_gib, "data": list(needs.data), "libraries": libraries(foreign),
+            "commit": self._commit,
         }  # fmt: skip
 
     def _build_job(self, build: Build) -> dict[str, Any]:
@@ -153,7 +155,7 @@ class Runner:
             "kind": "artifact", "paper": build.paper.slug, "module": f"{build.paper.package}.experiments",
             "function": artifact.name, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
             "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
-            "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
+            "disk_gib": Needs.disk_gib, "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
         }  # fmt: skip
 
     def artifact_file(self, build: Build) -> Path:

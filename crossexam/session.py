@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossexam.audit import Audit, Auditor, as_record, from_record
 from crossexam.executors import Executor, InlineExecutor, LocalExecutor
 from crossexam.judge import Judgement, judge_paper
 from crossexam.paper import Paper
@@ -71,6 +72,22 @@ def judge(paper: Paper, project: Project, store: Store, selection: Selection) ->
             }  # fmt: skip
             store.add_verdict(paper.slug, judgement.claim.id, paper.series(judgement.claim), judgement.verdict, body)
     return judgements
+
+
+def audit(
+    paper: Paper, project: Project, store: Store, jobs: int, minutes: float, listener: Listener,
+    note: Callable[[str], None],
+) -> Audit:  # fmt: skip
+    """Audit a paper; what was found is kept in the store."""
+    found = Auditor(paper, project, store, jobs, minutes, listener, note).run()
+    store.add_audit(paper.slug, found.at, as_record(found))
+    return found
+
+
+def last_audit(paper: Paper, store: Store) -> Audit | None:
+    """What the last audit of a paper found."""
+    record = store.audit(paper.slug)
+    return from_record(record) if record else None
 
 
 def moved(paper: Paper, before: dict[str, str]) -> list[str]:

@@ -22,6 +22,8 @@ from crossexam.rows import Row
 from crossexam.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
 
 if TYPE_CHECKING:
+    from crossexam.audit import Audit
+    from crossexam.compare import Comparison
     from crossexam.judge import Finding, Judgement
     from crossexam.runner import Progress
     from crossexam.session import Explanation
@@ -45,7 +47,7 @@ def papers(loaded: Sequence[Paper]) -> None:
     console().print(table)
 
 
-def paper(loaded: Paper, judgements: Sequence[Judgement]) -> None:
+def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None) -> None:
     out = console()
     out.print(f"[bold]{escape(loaded.about.title)}[/bold]")
     facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.code]
@@ -53,7 +55,8 @@ def paper(loaded: Paper, judgements: Sequence[Judgement]) -> None:
     verdicts(loaded, judgements, [])
     states = Counter(item.state for item in loaded.reported)
     out.print(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
-    out.print(f"Planted faults: {len(loaded.faults)}. Run it: crossexam run {loaded.slug}")
+    out.print(escape(audit_line(audited)) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
+    out.print(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
 
 
 def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
@@ -182,6 +185,62 @@ def criterion(rule: Rule) -> str:
     return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
 
 
+def audit(found: Audit) -> None:
+    """The matrix fault x claim, then survivors with their diffs, controls, and what a reader should know."""
+    out = console()
+    table = Table("fault", "kind", "turned red", "ran", box=None, header_style="bold")
+    for one in found.faults:
+        red = ", ".join(one["red"][:3]) + (f" and {len(one['red']) - 3} more" if len(one["red"]) > 3 else "")
+        fate = escape(red) if red else ("[dim]excused[/dim]" if one["excused"] else "[red]survives[/red]")
+        table.add_row(escape(one["id"]), one["kind"], fate, ", ".join(one["ran"]))
+    out.print(table)
+    say = functools.partial(out.print, soft_wrap=True)
+    for one in found.faults:
+        if not one["red"]:
+            say(f"[bold]{escape(one['id'])}[/bold]: {escape(one['excused'] or 'survives')}\n{escape(one['says'])}")
+    for title, controls in (("null control", found.null_control), ("placebo", found.placebo)):
+        say(f"{title}: {dict(Counter(one.verdict or 'not judged' for one in controls)) or 'no order or effect claim'}")
+    lists = (
+        ("toothless (no fault turned them red)", found.toothless), ("metrics differ when repeated", found.unrepeatable),
+        ("over budget", found.overspent), ("nothing was tuned", found.untuned),
+    )  # fmt: skip
+    for title, names in lists:
+        if names:
+            say(f"{title}: {escape('; '.join(names))}")
+    say(audit_line(found))
+
+
+def audit_line(found: Audit) -> str:
+    """An audit in one sentence."""
+    parts = []
+    for kind in ("listed", "generated"):
+        counted = [one for one in found.faults if one["kind"] == kind and not one["excused"]]
+        parts.append(f"{sum(bool(one['red']) for one in counted)} of {len(counted)} {kind} faults caught")
+    alarms, judged = found.false_alarms()
+    low, high = found.alarm_rate
+    parts.append(f"{alarms} false alarms in {judged} controls" + (f" (rate {low:.2f} to {high:.2f})" if judged else ""))
+    parts.append(f"{found.repeated - len(found.unrepeatable)} of {found.repeated} trials repeat bit for bit")
+    return f"{found.paper}: audit {'passed' if found.passed else 'FAILED'}: {', '.join(parts)}; {found.seconds:.0f} s."
+
+
+def comparison(found: Comparison) -> None:
+    """What two sides have in common, and the series and verdicts in which they differ."""
+    out = console()
+    say = functools.partial(out.print, soft_wrap=True)
+    say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
+    if found.differences:
+        table = Table("series", "a", "b", "z", box=None, header_style="bold")
+        for one in found.differences[:40]:
+            table.add_row(escape(one.what), number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
+        out.print(table)
+        if len(found.differences) > 40:
+            say(f"and {len(found.differences) - 40} more: --json has them all")
+    for claim, a, b in found.verdicts:
+        say(f"[bold]{escape(claim)}[/bold]: {a} in {escape(found.a)}, {b} in {escape(found.b)}")
+    if not found.verdicts:
+        say("No verdict differs.")
+
+
 def failures(rows: Sequence[Row]) -> None:
     """Trials in ill health, with the end of what the first of each cause printed."""
     say = functools.partial(console().print, soft_wrap=True)
@@ -217,16 +276,25 @@ def data_sets(entries: Sequence[DataSet]) -> None:
 def fields(record: Mapping[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     for name, value in record.items():
-        table.add_row(name, escape(str(value)))
+        table.add_row(name, escape(_briefly(value)))
     console().print(table)
+
+
+def _briefly(value: Any) -> str:
+    """A list one a line, a long one by its beginning; `--json` has all of it."""
+    if not isinstance(value, list):
+        return str(value)
+    shown = value if len(value) <= 8 else [*value[:6], f"... {len(value)} in all"]
+    return "\n".join(map(str, shown))
 
 
 class Live:
     """The display of a running run: a progress bar on a terminal, one line per trial elsewhere."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, each_trial: bool = True) -> None:
         self._out = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
         self._quiet = quiet
+        self._each_trial = each_trial
         self._bar: Any = None
         self._counted = 0
 
@@ -255,6 +323,11 @@ class Live:
         if self._bar is not None:
             self._bar.stop()
 
+    def note(self, line: str) -> None:
+        """Say in one line what comes next."""
+        if not self._quiet:
+            self._out.print(line, markup=False)
+
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
         ended = progress.cached + progress.done + progress.failed + progress.blocked
@@ -263,10 +336,12 @@ class Live:
         if self._bar is not None:
             now = f"{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
             self._bar.update(self._task, total=progress.total, completed=ended, description=escape(now))
-        elif not self._quiet and progress.last is None and not self._counted:
+        elif self._quiet or not self._each_trial:
+            return
+        elif progress.last is None and not self._counted:
             self._counted = 1
             self._out.print(f"{progress.total} trials{': ' + words if words else ''}")
-        elif not self._quiet and progress.last is not None and progress.done + progress.failed >= self._counted:
+        elif progress.last is not None and progress.done + progress.failed >= self._counted:
             self._counted = progress.done + progress.failed + 1
             row = progress.last
             self._out.print(f"[{ended}/{progress.total}] {row.health} {_trial(row)} {row.seconds:.2f} s", markup=False)
@@ -335,8 +410,71 @@ def health_counts(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def data_record(entry: DataSet) -> dict[str, Any]:
+    from reference.catalog import DataError
+
+    try:
+        checksum = entry.checksum()
+    except DataError as error:
+        checksum = str(error)
     return {
-        "name": entry.name, "title": entry.title, "state": entry.state, "available": entry.available,
-        "licence": entry.licence, "citation": entry.citation, "source": entry.source, "url": entry.url,
+        "name": entry.name, "title": entry.title, "note": entry.note, "state": entry.state,
+        "available": entry.available, "folder": str(entry.locate() or ""), "licence": entry.licence,
+        "citation": entry.citation, "source": entry.source, "loader": entry.loader, "checksum": checksum,
+        "urls": list(entry.urls),
         "files": [file.name for file in entry.files], "obtain": "" if entry.available else entry.remedy,
     }  # fmt: skip
+
+
+def verified(entry: DataSet) -> tuple[bool, str]:
+    """Whether a set is here and what the catalogue says, and that in words."""
+    from reference.catalog import DataError
+
+    if entry.state == "bundled":
+        return True, f"bundled with {entry.source}"
+    try:
+        entry.require()
+    except DataError as error:
+        return False, str(error)
+    if all(file.known for file in entry.files):
+        return True, "verified"
+    if entry.identity and entry.checksum() == entry.identity:
+        return True, f"untouched since it was fetched from what has {entry.identity}"
+    return True, "present; the catalogue has no checksum for all of it"
+
+
+class Fetching:
+    """The display of downloads: a bar on a terminal, a line at each quarter elsewhere; nothing where none is."""
+
+    def __init__(self) -> None:
+        self._out = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._said: dict[str, int] = {}
+
+    def __enter__(self) -> Fetching:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, name: str, done: int, total: int | None) -> None:
+        """Show how much of a file is here."""
+        if not self._out.is_terminal:
+            quarter = 4 * done // total if total else 0
+            if quarter > self._said.get(name, -1):
+                self._said[name] = quarter
+                size = f"{total / 1e6:.1f} MB" if total else "unknown size"
+                self._out.print(f"{name}: {25 * quarter} % of {size}" if total else f"{name}: {size}", markup=False)
+            return
+        if self._bar is None:
+            from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+            columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+            self._bar = Progress(*columns, console=self._out)
+            self._bar.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(escape(name), total=total)
+        self._bar.update(self._tasks[name], completed=done, total=total)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGES = ("suites", "baselines", "reference")
-IDENTIFIED = ("reference.catalog",)
-"""Project modules left out: they find and check files, and what they find is in the fingerprint by its checksum."""
+IDENTIFIED = ("reference.catalog", "reference.fetch", "reference.cache", "reference.decoded")
+"""Project modules left out: they find, get, check and keep files, and what those are is in the fingerprint by its
+checksum."""
 WHOLE = "*"
 """Stands for every definition of a module."""
 
@@ -197,6 +198,27 @@ class Project:
 
     def _digest(self, module: str, name: str) -> str:
         return hashlib.sha256("\n".join(map(_dump, self._statements_of((module, name)))).encode()).hexdigest()[:16]
+
+
+def changed_definitions(before: str, after: str) -> set[str]:
+    """Names whose definitions differ between two texts of a module; "<import>" where what runs on import does."""
+    old, new = _top_level(before), _top_level(after)
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+
+
+def _top_level(text: str) -> dict[str, list[str]]:
+    """{name: its statements} of a module; statements that bind no name are under "<import>"."""
+    found: dict[str, list[str]] = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [statement.name]
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            names = _targets(statement) or ["<import>"]
+        else:
+            names = ["<import>"]
+        for name in names:
+            found.setdefault(name, []).append(_dump(statement))
+    return found
 
 
 def _state(file: Path) -> tuple[int, int]:

@@ -9,13 +9,12 @@ import math
 import os
 import random
 import resource
+import tempfile
 import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import reference
 
 Job = Mapping[str, Any]
 """What the runner asks for: kind ("trial" or "artifact"), function, arguments, limits, and where the result goes."""
@@ -43,8 +42,11 @@ def perform(job: Job) -> None:
 def _call(job: Job) -> dict[str, Any]:
     import torch
 
+    import reference  # not before: the project that a trial belongs to comes first on the path only now
     from crossexam.environment import describe
 
+    Path(job["scratch"]).mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = job["scratch"]
     if job["memory_gib"] is not None:
         limit_memory(job["memory_gib"])
     device = torch.device("cuda" if job["gpu"] else "cpu")

@@ -7,22 +7,27 @@ import functools
 import gzip
 import hashlib
 import itertools
+import json
 import os
-import shutil
-import tarfile
-import tempfile
 import tomllib
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reference import cache
+
 CHUNK = 1 << 20
+CATALOGUES = ("catalog.toml", "catalog_text.toml", "canonical.toml", "canonical_text.toml")
+STATES = ("bundled", "auto", "manual", "restricted")
 
 
 class DataError(Exception):
     """A data set that is unknown, absent, or not what it should be. The message says what to do."""
+
+
+def _each(values: str | Iterable[str]) -> tuple[str, ...]:
+    return () if not values else (values,) if isinstance(values, str) else tuple(values)
 
 
 @dataclass(frozen=True)
@@ -34,28 +39,58 @@ class File:
     """Whether only the words of the file count, not what separates them."""
     size: int | None = None
     sha256: str | tuple[str, ...] = ()
+    md5: str = ""
+    """Of the file as it is fetched."""
+    url: str | tuple[str, ...] = ()
 
     @property
     def known(self) -> tuple[str, ...]:
         """Every SHA-256 that the content may have; empty where none is known."""
-        return (self.sha256,) if isinstance(self.sha256, str) else tuple(self.sha256)
+        return _each(self.sha256)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where to get it: the source, then mirrors; empty where it comes out of an archive."""
+        return _each(self.url)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What a set is unpacked from. The checksum is that of the archive itself."""
+
+    url: str | tuple[str, ...]
+    md5: str = ""
+    sha256: str = ""
+    inside: str = ""
+    """The folder of the archive that becomes the folder of the set; everything where empty."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The source, then mirrors."""
+        return _each(self.url)
+
+    @property
+    def identity(self) -> str:
+        """Its checksum with the name of the algorithm; empty where none is known."""
+        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}" if self.md5 else ""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One entry of catalog.toml."""
+    """One entry of the catalogue."""
 
     name: str
     title: str
-    loader: str
     state: str
     licence: str
     citation: str
     source: str
+    loader: str = "reference.catalog:unread"
     files: tuple[File, ...] = ()
-    url: str = ""
-    md5: str = ""
+    archives: tuple[Archive, ...] = ()
     how: str = ""
+    note: str = ""
+    """Where it differs from the canonical set, and what results on it must not be compared with."""
     folder: str = ""
     """The folder that it lies in, where that is not called like the set."""
 
@@ -87,22 +122,36 @@ class DataSet:
         """How to obtain an absent set."""
         if self.state == "auto":
             return f"run `crossexam data fetch {self.name}`"
-        return f"{self.how} below a folder that CROSSEXAM_DATA names, or below {cache_folder()}"
+        return f"{self.how}, below a folder that CROSSEXAM_DATA names or below {cache_folder()}"
 
     def require(self) -> Path:
         """The folder of the set, verified. Raises DataError where it is absent or damaged."""
         folder = self.locate()
         if folder is None:
             raise DataError(f"data set '{self.name}' is absent: {self.remedy}")
-        for file in self.files:
-            verify(folder / file.name, file)
+        with cache.digests(folder):
+            for file in self.files:
+                verify(folder / file.name, file)
         return folder
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Every address that `fetch` may use."""
+        archives = [url for archive in self.archives for url in archive.urls]
+        return (*archives, *(url for file in self.files for url in file.urls))
+
+    @property
+    def identity(self) -> str:
+        """The checksums of all that `fetch` downloads; empty where one is missing."""
+        parts = [archive.identity for archive in self.archives]
+        parts += [f"md5:{file.md5}" if file.md5 else "" for file in self.files if file.urls]
+        return " ".join(parts) if all(parts) else ""
 
     def checksum(self) -> str:
         """A digest of the set's content, for fingerprints.
 
         Known checksums are taken from the catalogue, for nothing else is ever loaded: rows can be judged where the set
-        is absent. Unknown ones are computed.
+        is absent. Those of what `fetch` downloaded count where it left its manifest. Unknown ones are computed.
         """
         if self.state == "bundled":
             return f"bundled:{self.source}"
@@ -110,14 +159,41 @@ class DataSet:
         if not all(parts):
             folder = self.locate()
             if folder is None:
-                return "absent"
-            parts = [file.known or content_digest(folder / file.name, words=file.words)[:1] for file in self.files]
+                return self.identity or "absent"
+            if self.identity and self._came_from(folder):
+                return self.identity
+            with cache.digests(folder):
+                parts = [file.known or content_digest(folder / file.name, words=file.words)[:1] for file in self.files]
         return hashlib.sha256("\n".join(itertools.chain.from_iterable(parts)).encode()).hexdigest()
+
+    def manifest(self, folder: Path) -> Path:
+        """The file in which `fetch` writes down what it put into a folder, and from which archives."""
+        return folder / f".fetched-{self.name}.json"
+
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """What the manifest says if nothing has been touched since."""
+        stats = {file.name: (folder / file.name).stat() for file in self.files}
+        return {
+            "from": self.identity,
+            "files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
+        }
+
+    def _came_from(self, folder: Path) -> bool:
+        try:
+            written = json.loads(self.manifest(folder).read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(written == self.describe(folder))
+
+
+def unread(split: str) -> Any:
+    """The loader of a set that has none."""
+    raise DataError("this data set has no loader yet: a suite that needs it adds one to reference/")
 
 
 def cache_folder() -> Path:
     """Where fetched sets are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossexam" / "data"
+    return cache.root() / "data"
 
 
 def roots() -> list[Path]:
@@ -128,12 +204,24 @@ def roots() -> list[Path]:
 
 @functools.cache
 def catalog() -> Mapping[str, DataSet]:
-    """All entries of catalog.toml by name."""
-    table: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text("utf-8"))
-    return {
-        name: DataSet(name, files=tuple(File(**file) for file in entry.pop("file", [])), **entry)
-        for name, entry in table.items()
-    }
+    """All entries, by name: sets with a loader, then those without one."""
+    files = (Path(__file__).with_name(name) for name in CATALOGUES)
+    parts = [tomllib.loads(file.read_text("utf-8")) for file in files]
+    return {name: _entry(name, dict(table)) for part in parts for name, table in part.items()}
+
+
+def _entry(name: str, table: dict[str, Any]) -> DataSet:
+    base = _each(table.pop("base", ()))
+    files = []
+    for listed in table.pop("file", []):
+        file = {"name": listed} if isinstance(listed, str) else listed
+        files.append(File(**{"url": tuple(address + file["name"] for address in base), **file}))
+    if sums := table.pop("sums", ""):
+        lines = (Path(__file__).parent / sums).read_text("utf-8").splitlines()
+        pairs = [line.split("  ", 1) for line in lines]
+        files += [File(path, sha256=digest, url=tuple(address + path for address in base)) for digest, path in pairs]
+    archives = [Archive(**archive) for archive in table.pop("archive", [])]
+    return DataSet(name, files=tuple(files), archives=tuple(archives), **table)
 
 
 def get(name: str) -> DataSet:
@@ -145,13 +233,14 @@ def get(name: str) -> DataSet:
 
 
 def content_digest(path: Path, *, words: bool = False) -> tuple[str, int]:
-    """SHA-256 and size of a file's content, unpacked where it is gzipped. Raises DataError for a damaged stream."""
-    stat = path.stat()
-    return _content_digest(path, words, stat.st_mtime_ns, stat.st_size)
+    """SHA-256 and size of a file's content, unpacked where it is gzipped. Raises DataError for a damaged stream.
+
+    Remembered, within this process and beyond it, for as long as the file is not touched.
+    """
+    return cache.remembered(path, "words" if words else "bytes", lambda: _content_digest(path, words))
 
 
-@functools.cache
-def _content_digest(path: Path, words: bool, modified: int, stored_size: int) -> tuple[str, int]:
+def _content_digest(path: Path, words: bool) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw as stream:
@@ -179,45 +268,3 @@ def verify(path: Path, file: File) -> None:
         raise DataError(
             f"{path}: expected sha256 {' or '.join(file.known)}, found {found}: remove it and fetch it again"
         )
-
-
-def fetch(name: str, *, offline: bool = False) -> Path:
-    """Get an `auto` set into the cache, whole or not at all, and return its folder."""
-    entry = get(name)
-    if entry.available:
-        return entry.require() if entry.files else Path()
-    if entry.state != "auto":
-        raise DataError(f"data set '{name}' cannot be fetched: {entry.remedy}")
-    if offline:
-        raise DataError(f"data set '{name}' is absent, and fetching it is off (offline)")
-    target = cache_folder() / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as scratch:
-        unpacked = Path(scratch) / "set"
-        unpacked.mkdir()
-        archive = Path(scratch) / entry.url.rsplit("/", 1)[-1]
-        _download(entry, archive)
-        if archive.name.endswith((".tar.gz", ".tgz")):
-            with tarfile.open(archive) as tar:
-                tar.extractall(unpacked, filter="data")  # refuses paths and links out of the folder, and devices
-        else:
-            archive.rename(unpacked / archive.name)
-        for file in entry.files:
-            if not (unpacked / file.name).is_file():
-                raise DataError(f"{entry.url} holds no {file.name}: the source has changed")
-            verify(unpacked / file.name, file)
-        unpacked.rename(target)
-    return target
-
-
-def _download(entry: DataSet, to: Path) -> None:
-    try:
-        with urllib.request.urlopen(entry.url, timeout=60) as response, to.open("wb") as out:
-            shutil.copyfileobj(response, out, CHUNK)
-    except OSError as error:
-        raise DataError(f"could not fetch {entry.url}: {error}") from error
-    if entry.md5:
-        with to.open("rb") as stream:
-            found = hashlib.file_digest(stream, "md5").hexdigest()
-        if found != entry.md5:
-            raise DataError(f"{entry.url}: expected md5 {entry.md5}, found {found}")

@@ -33,11 +33,11 @@ class ImageFiles:
             return torch.stack(list(pool.map(_decoded, [self.paths[number] for number in ids.tolist()])))
 
 
-def imagenet(split: str) -> ImageFiles:
+def imagenet_train(split: str) -> ImageFiles:
     """The first 100 training images of each class, by file name. Its one split is "train"."""
     if split != "train":
-        raise DataError(f"data set 'imagenet' has no split '{split}': use train")
-    root = get("imagenet").require() / "train"
+        raise DataError(f"data set 'imagenet-1k-train' has no split '{split}': use train")
+    root = get("imagenet-1k-train").require() / "train"
     classes = tuple(sorted(folder.name for folder in root.iterdir() if folder.is_dir()))
     found = [(path, k) for k, name in enumerate(classes) for path in sorted((root / name).glob("*.JPEG"))[:PER_CLASS]]
     return _listed(found, classes)

@@ -11,6 +11,7 @@ import torch
 from sklearn import datasets
 
 from reference.catalog import DataError, get
+from reference.decoded import Pixels, decoded
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FASHION_CLASSES = (
@@ -52,9 +53,16 @@ def cifar10(split: str) -> Images:
 def fashion_mnist(split: str) -> Images:
     """Fashion-MNIST, uint8 (60000 or 10000, 1, 28, 28)."""
     _check_split("fashion-mnist", split, SPLITS)
-    folder, part = get("fashion-mnist").require(), "t10k" if split == "test" else "train"
-    images = read_idx(folder / f"{part}-images-idx3-ubyte.gz").unsqueeze(1)
-    return Images(images, read_idx(folder / f"{part}-labels-idx1-ubyte.gz").long(), FASHION_CLASSES)
+    entry, part = get("fashion-mnist"), "t10k" if split == "test" else "train"
+    folder, name = entry.require(), f"{part}-images-idx3-ubyte.gz"
+
+    def decode(pixels: Pixels) -> None:
+        pixels[:] = read_idx(folder / name).numpy()
+
+    labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz").long()
+    checksum = next(file.sha256 for file in entry.files if file.name == name)
+    images = torch.from_numpy(decoded(f"{checksum} IDX", (len(labels), 28, 28), decode))
+    return Images(images.unsqueeze(1), labels, FASHION_CLASSES)
 
 
 def emnist_letters(split: str) -> Images:

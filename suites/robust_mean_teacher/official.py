@@ -246,7 +246,8 @@ def setup(benchmark: str, device: torch.device, limit: int) -> Setup:
     if benchmark == "imagenet":
         model = nn.Sequential(Normalised((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), model)
     optimizer, batch = (momentum_sgd, 64) if benchmark == "imagenet" else (adam, 200)
-    return Setup(model.to(device), classifier, optimizer, batch, load(benchmark, "train", limit), device)
+    source = load("imagenet-1k-train" if benchmark == "imagenet" else benchmark, "train", limit)
+    return Setup(model.to(device), classifier, optimizer, batch, source, device)
 
 
 def benchmark(name: str, arm: str, seed: int, device: torch.device, order: str, limit: int) -> dict[str, float]:

@@ -15,7 +15,8 @@ import pytest
 from tests.conftest import Sandbox
 
 ARMS = (
-    "good", "raises", "aborts", "exits", "hangs", "eats_memory", "returns_nan", "returns_text", "returns_nothing", "segfaults"
+    "good", "raises", "aborts", "exits", "hangs", "eats_memory", "returns_nan", "returns_text", "returns_nothing", "segfaults",
+    "fills_disk", "prints_much", "ignores_sigterm", "spawns",
 )  # fmt: skip
 TOML = f"""
 [paper]
@@ -26,7 +27,7 @@ summary = "Every way to end."
 [experiment.misbehave]
 tier = "exact"
 arms = {list(ARMS)}
-needs = {{ minutes = 0.03, memory_gib = 0.5 }}
+needs = {{ minutes = 0.1, memory_gib = 0.5, disk_gib = 0.05 }}
 
 [[claim]]
 id = "good-one"
@@ -39,6 +40,9 @@ rule = {{ kind = "exact", metric = "one", arm = "good", target = 1 }}
 CODE = """
 import ctypes
 import os
+import signal
+import subprocess
+import tempfile
 import time
 
 import torch
@@ -64,6 +68,25 @@ def misbehave(*, arm, seed, device):
         return None
     if arm == "segfaults":
         ctypes.string_at(0)
+    if arm == "fills_disk":
+        block = bytes(1 << 20)
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            while True:
+                file.write(block)
+                file.flush()
+                time.sleep(0.001)
+    if arm == "prints_much":
+        line = "x" * ((1 << 20) - 1)
+        for _ in range(1 << 10):
+            print(line)
+        print("about to prints_much, done")
+    if arm == "ignores_sigterm":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(1)
+    if arm == "spawns":
+        for _ in range(50):
+            subprocess.Popen(["sleep", "300"], env={"SPAWNED_BY": "crossexam-test"})
     return {"one": 1.0}
 """
 
@@ -72,23 +95,26 @@ def test_every_way_to_end(sandbox: Sandbox) -> None:
     sandbox.suite(TOML, CODE)
     outcome = sandbox.json("run", "toy")
     failed = {entry["trial"].split("/")[-1].split("#")[0]: entry for entry in outcome["failed"]}
-    assert outcome["trials"] == {"done": 1, "error": 8, "timeout": 1}
+    assert outcome["trials"] == {"done": 3, "error": 9, "timeout": 2}
     assert outcome["claims"][0]["verdict"] == "reproduced"
     causes = {
         "raises": "ValueError: the learning rate is negative (experiments.py:",
         "aborts": "killed by SIGABRT",
         "exits": "status 7",
-        "hangs": "stopped after its limit of 0.03 minutes",
+        "hangs": "stopped after its limit of 0.1 minutes",
         "eats_memory": "out of memory",
         "returns_nan": "metric 'one' is nan, not a finite number",
         "returns_text": "metric 'one' is '1.0', not a finite number",
         "returns_nothing": "returned NoneType",
         "segfaults": "killed by SIGSEGV",
+        "fills_disk": "its temporary folder outgrew 0.05 GiB",
+        "ignores_sigterm": "stopped after its limit of 0.1 minutes",
     }
     for arm, cause in causes.items():
         assert cause in failed[arm]["cause"], failed[arm]
         assert f"about to {arm}" in failed[arm]["tail"]
-        assert failed[arm]["health"] == ("timeout" if arm == "hangs" else "error")
+        assert failed[arm]["health"] == ("timeout" if arm in ("hangs", "ignores_sigterm") else "error")
+    assert not _processes_with(b"SPAWNED_BY=crossexam-test")
     assert sandbox.run("run", "toy").returncode == 3
     assert "cached" in sandbox.run("plan", "toy").stdout
 
@@ -105,7 +131,7 @@ def misbehave(*, arm, seed, device):
 
 
 def test_interrupt_stops_within_two_seconds_and_keeps_what_is_done(sandbox: Sandbox) -> None:
-    sandbox.suite(TOML.replace("minutes = 0.03", "minutes = 5"), SLOW)
+    sandbox.suite(TOML.replace("minutes = 0.1", "minutes = 5"), SLOW)
     process = subprocess.Popen(
         sandbox.command("run", "toy", "--jobs", "2"), cwd=sandbox.root, env=sandbox.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -129,7 +155,7 @@ def test_interrupt_stops_within_two_seconds_and_keeps_what_is_done(sandbox: Sand
 def test_killed_runner_leaves_nothing_behind(sandbox: Sandbox) -> None:
     marker = f"crossexam-test-{os.getpid()}"
     code = SLOW.replace("time.sleep(30)", f"__import__('subprocess').run(['sleep', '30'], env={{'MARK': '{marker}'}})")
-    sandbox.suite(TOML.replace("minutes = 0.03", "minutes = 5"), code)
+    sandbox.suite(TOML.replace("minutes = 0.1", "minutes = 5"), code)
     process = subprocess.Popen(
         sandbox.command("run", "toy"), cwd=sandbox.root, env=sandbox.environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -144,6 +170,18 @@ def test_killed_runner_leaves_nothing_behind(sandbox: Sandbox) -> None:
     while (left := _trial_processes(sandbox.root)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
+
+
+def _processes_with(setting: bytes) -> list[str]:
+    """Processes whose environment holds a setting."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if setting in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
 
 
 def _trial_processes(root: Path) -> list[str]:

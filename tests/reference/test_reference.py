@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
-import tarfile
+import importlib
+import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 import reference
 from reference import catalog as module
-from reference.catalog import DataError, DataSet, File, catalog, fetch, get
+from reference.catalog import STATES, DataError, File, catalog, get
 from reference.images import read_idx
 
 
@@ -24,9 +25,31 @@ def available(name: str) -> None:
 def test_every_entry_says_what_a_user_must_know() -> None:
     for entry in catalog().values():
         assert entry.title and entry.licence and entry.citation and entry.source
-        assert entry.state in ("bundled", "auto", "manual")
-        assert entry.url if entry.state == "auto" else True
-        assert entry.how if entry.state == "manual" else True
+        assert entry.state in STATES
+        assert bool(entry.urls) == (entry.state == "auto"), entry.name
+        assert bool(entry.how) == (entry.state in ("manual", "restricted")), entry.name
+        assert bool(entry.files) == (entry.state != "bundled"), entry.name
+        names = [file.name for file in entry.files]
+        assert len(set(names)) == len(names)
+        for file in entry.files:
+            assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in file.known)
+            assert entry.state != "auto" or file.urls or entry.archives, (entry.name, file.name)
+            assert re.fullmatch("([0-9a-f]{32})?", file.md5)
+        for archive in entry.archives:
+            assert re.fullmatch("(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})?", archive.identity)
+        assert entry.state != "auto" or entry.identity or all(file.known for file in entry.files), entry.name
+
+
+def test_every_loader_exists() -> None:
+    for entry in catalog().values():
+        if entry.module != "reference.jpeg" or importlib.util.find_spec("pyarrow"):
+            assert callable(getattr(importlib.import_module(entry.module), entry.function)), entry.name
+
+
+def test_a_set_without_a_loader_says_so() -> None:
+    without = next(entry.name for entry in catalog().values() if entry.function == "unread")
+    with pytest.raises(DataError, match="has no loader yet"):
+        reference.load(without)
 
 
 def test_digits_in_the_original_order() -> None:
@@ -100,60 +123,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CROSSEXAM_DATA", "")
     return tmp_path / "crossexam" / "data"
-
-
-def entry(tmp_path: Path, content: bytes, **changes: object) -> DataSet:
-    source = tmp_path / "source.bin"
-    source.write_bytes(content)
-    values = {
-        "name": "toy", "title": "t", "loader": "x:y", "state": "auto", "licence": "l", "citation": "c", "source": "s",
-        "files": (File("source.bin", size=3),), "url": source.as_uri(),
-    }  # fmt: skip
-    return DataSet(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def fetched(monkeypatch: pytest.MonkeyPatch, wanted: DataSet) -> Path:
-    monkeypatch.setattr(module, "catalog", lambda: {"toy": wanted})
-    return fetch("toy")
-
-
-def test_fetch_is_whole_or_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (fetched(monkeypatch, entry(tmp_path, b"abc")) / "source.bin").read_bytes() == b"abc"
-
-
-@pytest.mark.parametrize(
-    ("content", "changes", "message"),
-    [
-        (b"ab", {}, "expected 3 bytes of content, found 2"),
-        (b"abc", {"files": (File("source.bin", sha256="0" * 64),)}, "expected sha256 000"),
-        (b"abc", {"md5": "0" * 32}, "expected md5 000"),
-        (b"abc", {"files": (File("other.bin"),)}, "the source has changed"),
-        (b"abc", {"url": "file:///absent"}, "could not fetch"),
-    ],
-)
-def test_bad_download_leaves_nothing(
-    cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    content: bytes,
-    changes: dict[str, object],
-    message: str,
-) -> None:
-    with pytest.raises(DataError, match=message):
-        fetched(monkeypatch, entry(tmp_path, content, **changes))
-    assert list(cache.iterdir()) == []
-
-
-def test_archive_that_climbs_out_is_refused(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = tmp_path / "evil.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        member = tarfile.TarInfo("../../evil.txt")
-        member.size = 4
-        tar.addfile(member, io.BytesIO(b"evil"))
-    with pytest.raises(tarfile.OutsideDestinationError):
-        fetched(monkeypatch, entry(tmp_path, b"", url=archive.as_uri()))
-    assert not (tmp_path / "evil.txt").exists()
-    assert list(cache.iterdir()) == []
 
 
 def test_truncated_gzip_is_refused(tmp_path: Path) -> None:

@@ -49,13 +49,13 @@ def test_absent_weights_say_where_they_are_to_be_had(root: Path) -> None:
 
 def test_pictures_are_decoded_on_demand(root: Path) -> None:
     """A picture of 300 x 450 is scaled to 256 x 384 and its centre taken; one of 224 x 224 is left as it is."""
-    folder = root / "imagenet" / "train" / "n01440764"
+    folder = root / "imagenet-1k" / "train" / "n01440764"
     folder.mkdir(parents=True)
     wide = np.zeros((300, 450, 3), np.uint8)
     wide[:, 225:] = 255
     Image.fromarray(wide).save(folder / "n01440764_10026.JPEG", quality=95)
     Image.fromarray(np.full((224, 224), 77, np.uint8)).save(folder / "n01440764_10027.JPEG")  # gray
-    found = reference.load("imagenet", split="train")
+    found = reference.load("imagenet-1k-train", split="train")
     assert len(found) == 2
     assert found.labels.tolist() == [0, 0]
     pictures = found[torch.tensor([1, 0])]

@@ -213,7 +213,7 @@ def imagenet(root: Path, rng: np.random.Generator) -> None:
     classes = ("n01440764", "n01443537", "n01484850")
     for name in classes:
         for number in range(10026, 10030):
-            save(root / "imagenet" / "train" / name / f"{name}_{number}.JPEG", 230 + number % 7, 300)
+            save(root / "imagenet-1k" / "train" / name / f"{name}_{number}.JPEG", 230 + number % 7, 300)
     listed = [f"{name}/ILSVRC2012_val_0000000{k}.JPEG" for k, name in enumerate(classes)]
     for corruption, name in itertools.product(NAMES, listed):
         save(root / "imagenet-c" / corruption / "5" / name, 224, 224)

@@ -1,0 +1,114 @@
+"""Ratings and clicks of users."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from reference.catalog import DataError, get
+from reference.images import _check_split
+
+FRAPPE_FEATURES = 5382
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """`user` and `item` int64 (N,) count from 0 and are the rows of `users` and `items`; `rating` int64 (N,), 1..5.
+
+    `timestamp` int64 (N,), in seconds since 1970. In the order of the file, which is not that of time.
+    """
+
+    user: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int64]
+    rating: npt.NDArray[np.int64]
+    timestamp: npt.NDArray[np.int64]
+    users: pd.DataFrame
+    items: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.rating)
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """`features` int64 (N, fields): the active feature of each field, below `count`; `target` int64 (N,), 0 or 1."""
+
+    features: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int64]
+    count: int
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def ml_100k(split: str) -> Ratings:
+    """MovieLens 100K: 100,000 ratings of 1,682 films by 943 users.
+
+    `users`: age, gender, occupation, zip. `items`: title, released, and one column of 0 and 1 for each of 19 genres.
+    """
+    _check_split("ml-100k", split, ("all",))
+    folder = get("ml-100k").require()
+    genres = pd.read_csv(folder / "u.genre", sep="|", header=None, names=["genre", "index"])["genre"].tolist()
+    users = pd.read_csv(
+        folder / "u.user", sep="|", header=None, names=["id", "age", "gender", "occupation", "zip"], dtype={"zip": str}
+    )
+    names = ["id", "title", "released", "video", "url", *genres]
+    items = pd.read_csv(folder / "u.item", sep="|", header=None, names=names, encoding="latin-1")
+    table = pd.read_csv(folder / "u.data", sep="\t", header=None).to_numpy(np.int64)
+    return _ratings(table, users.set_index("id"), items.drop(columns=["video", "url"]).set_index("id"))
+
+
+def ml_1m(split: str) -> Ratings:
+    """MovieLens 1M: 1,000,209 ratings of 3,883 films by 6,040 users. Film numbers have gaps; rows of `items` do not.
+
+    `users`: gender, age (the lower end of a range), occupation (0..20), zip. `items`: title, genres joined by `|`.
+    """
+    _check_split("ml-1m", split, ("all",))
+    folder = get("ml-1m").require()
+    users = _double_colons(folder / "users.dat", ["id", "gender", "age", "occupation", "zip"])
+    users = users.astype({"id": int, "age": int, "occupation": int}).set_index("id")
+    items = _double_colons(folder / "movies.dat", ["id", "title", "genres"]).astype({"id": int}).set_index("id")
+    table = _double_colons(folder / "ratings.dat", ["user", "item", "rating", "timestamp"]).to_numpy(np.int64)
+    return _ratings(table, users, items)
+
+
+def frappe_heldout(split: str) -> Clicks:
+    """Frappe without its train part: 57,722 validation and 28,860 test rows of 10 one-hot fields, 5,382 features.
+
+    Splits: "validation", "test". A split made anew from these is not comparable with published numbers.
+    """
+    _check_split("frappe-heldout", split, ("validation", "test"))
+    return read_libfm(get("frappe-heldout").require() / f"frappe.{split}.libfm.gz", FRAPPE_FEATURES)
+
+
+def read_libfm(path: Path, count: int) -> Clicks:
+    """libFM text, gzipped: `label index:1 index:1 ...` with a label of 1 or -1 and as many fields in every row."""
+    with gzip.open(path, "rt", encoding="ascii") as lines:
+        rows = [re.sub(r":1(?=\s)", "", line).split() for line in lines]
+    try:
+        table = np.array(rows, dtype=np.int64)
+    except ValueError as error:
+        raise DataError(f"{path} is not libFM text of one-hot fields ({error})") from error
+    features, labels = table[:, 1:], table[:, 0]
+    if features.size and (features.min() < 0 or features.max() >= count or set(np.unique(labels)) - {-1, 1}):
+        raise DataError(f"{path} holds labels other than 1 and -1, or features outside 0..{count - 1}")
+    return Clicks(features, (labels == 1).astype(np.int64), count)
+
+
+def _ratings(table: npt.NDArray[np.int64], users: pd.DataFrame, items: pd.DataFrame) -> Ratings:
+    user, item = users.index.get_indexer(table[:, 0]), items.index.get_indexer(table[:, 1])
+    if (user < 0).any() or (item < 0).any():
+        raise DataError("a rating names a user or an item that the other files do not list")
+    rating, timestamp = table[:, 2], table[:, 3]
+    return Ratings(user.astype(np.int64), item.astype(np.int64), rating, timestamp, users, items)
+
+
+def _double_colons(path: Path, names: list[str]) -> pd.DataFrame:
+    rows = [line.split("::") for line in path.read_text("latin-1").splitlines() if line]
+    return pd.DataFrame(rows, columns=names)

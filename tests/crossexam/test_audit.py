@@ -1,0 +1,210 @@
+"""An audit notices what it is there for: claims that cannot fail, comparisons that chance wins, metrics that waver."""
+
+from __future__ import annotations
+
+import ast
+import json
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossexam.mutants import mutants, sample
+from tests.conftest import Sandbox
+
+SOURCE = textwrap.dedent('''
+    def scaled(x: int = 3, *, rate: float = 0.5):
+        """Not 7 but 8."""
+        if rate < 0:
+            raise ValueError(f"rate is {rate + 1}")
+        total = x.mean() - rate * x
+        return max(total, -x) if rate <= 2 else total
+
+
+    def other(x):
+        return x + 1
+''')
+
+
+def test_mutants_change_one_thing_that_computes() -> None:
+    found = mutants(SOURCE, ["scaled"])
+    assert len({one.name for one in found}) == len(found) == len({one.source for one in found})
+    kinds = {one.name.split(":")[1] for one in found}
+    assert kinds == {"comparison", "sign", "term", "constant", "arguments", "reduction"}
+    for one in found:
+        ast.parse(one.source)
+        removed = [line for line in one.diff.splitlines() if line.startswith("-")]
+        assert len(removed) == 1
+        assert not any(word in removed[0] for word in ("raise", "Not 7", "rate < 0", "x + 1"))
+    assert {"-    total = x.mean() - rate * x\n+    total = (x.sum()) - rate * x"} <= {one.diff for one in found}
+
+
+def test_mutants_are_drawn_by_seed() -> None:
+    found = mutants(SOURCE, ["scaled", "other"])
+    assert sample(found, 5) == sample(found, 5) != sample(found, 5, seed=1)
+    assert sample(found, 1000) == found
+
+
+TOML = """
+[paper]
+title = "Sums, pairs and clocks"
+arxiv = "0000.00000"
+summary = "What an audit is there for."
+
+[experiment.sums]
+tier = "exact"
+[experiment.climbs]
+tier = "exact"
+needs = { minutes = 0.05 }
+[experiment.clock]
+tier = "exact"
+[experiment.honest]
+tier = "exact"
+arms = ["method", "base"]
+seeds = 5
+[experiment.rising]
+tier = "exact"
+arms = ["method", "base"]
+seeds = 5
+
+[[fault]]
+id = "difference"
+says = "The sum is a difference."
+replace = "a + b + 0.0"
+by = "a - b"
+breaks = ["two-and-two"]
+[[fault]]
+id = "order"
+says = "Adds nothing once more, which no claim can see."
+replace = "return a + b + 0.0"
+by = "return 0.0 + a + b"
+breaks = ["two-and-two"]
+[[fault]]
+id = "endless"
+says = "Never arrives."
+replace = "at += 1"
+by = "at += 0"
+breaks = ["arrives"]
+
+[[excused]]
+mutant = "add:sign:1"
+why = "Plus or minus nothing."
+"""
+CLAIM = """
+[[claim]]
+id = "{id}"
+says = "It is so."
+where = "nowhere"
+provenance = "derived"
+experiment = "{experiment}"
+rule = {{ {rule} }}
+"""
+CLAIMS = (
+    ("two-and-two", "sums", 'kind = "exact", metric = "total", target = 4, atol = 1e-12'),
+    ("anything", "sums", 'kind = "exact", metric = "total", at_least = -1e9'),
+    ("arrives", "climbs", 'kind = "exact", metric = "top", at_least = 3'),
+    ("ticks", "clock", 'kind = "exact", metric = "time", at_least = 1'),
+    ("honest-better", "honest", 'kind = "order", metric = "score", baseline = "base"'),
+    ("rising-better", "rising", 'kind = "order", metric = "score", baseline = "base"'),
+)
+METHOD = """
+def add(a, b):
+    return a + b + 0.0
+
+
+def climb(top):
+    at = 0
+    while at < top:
+        at += 1
+    return at
+"""
+CODE = """
+import random
+import time
+
+from suites.toy.method import add, climb
+
+
+def sums(*, arm, seed, device):
+    return {"total": add(2.0, 2.0)}
+
+
+def climbs(*, arm, seed, device):
+    return {"top": climb(3)}
+
+
+def clock(*, arm, seed, device):
+    return {"time": time.time()}
+
+
+def honest(*, arm, seed, device):
+    return {"score": random.random() + 5 * (arm == "method")}
+
+
+def rising(*, arm, seed, device):
+    return {"score": float(seed) + (arm == "method")}
+"""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One toy suite after its audit."""
+
+    sandbox: Sandbox
+    exit_code: int
+    found: dict[str, Any]
+    tree: dict[Path, bytes]
+
+    def red(self, fault: str) -> list[str]:
+        return next(one["red"] for one in self.found["faults"] if one["id"] == fault)
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Audited:
+    sandbox = Sandbox(tmp_path_factory.mktemp("audit"))
+    claims = "".join(CLAIM.format(id=name, experiment=experiment, rule=rule) for name, experiment, rule in CLAIMS)
+    folder = sandbox.suite(TOML + claims, CODE, METHOD)
+    tree = {file: file.read_bytes() for file in folder.glob("*.*")}
+    assert sandbox.run("run", "toy").returncode == 0
+    audit = sandbox.run("audit", "toy", "--json")
+    return Audited(sandbox, audit.returncode, json.loads(audit.stdout)[0], tree)
+
+
+def test_faults_are_caught_or_named(audited: Audited) -> None:
+    assert "two-and-two" in audited.red("difference")
+    assert audited.red("order") == []
+    assert audited.red("add:sign:2") == ["two-and-two"]
+    assert audited.exit_code == 1
+    assert "audit FAILED: 2 of 3 listed faults caught" in audited.sandbox.run("show", "toy").stdout
+
+
+def test_a_fault_that_never_ends_is_stopped(audited: Audited) -> None:
+    assert audited.red("endless") == ["arrives"]
+
+
+def test_an_equivalent_mutant_is_excused_by_name(audited: Audited) -> None:
+    excused = {one["id"]: one["excused"] for one in audited.found["faults"] if one["excused"]}
+    assert excused == {"add:sign:1": "Plus or minus nothing."}
+
+
+def test_a_claim_that_nothing_turns_red_is_toothless(audited: Audited) -> None:
+    assert audited.found["toothless"] == ["anything"]
+
+
+def test_null_control_finds_a_baseline_that_beats_itself(audited: Audited) -> None:
+    """Where the metric rises with the seed, later seeds of the baseline beat earlier ones."""
+    verdicts = {one["claim"]: one["verdict"] for one in audited.found["null_control"]}
+    assert verdicts["rising-better"] == "reproduced"
+    assert verdicts["honest-better"] != "reproduced"
+    assert {one["verdict"] for one in audited.found["placebo"]} == {"not reproduced"}
+
+
+def test_metrics_that_waver_are_named(audited: Audited) -> None:
+    assert audited.found["unrepeatable"] == ["toy/clock/method#0"]
+    assert audited.found["repeated"] == 5
+
+
+def test_the_tree_is_left_alone(audited: Audited) -> None:
+    assert {file: file.read_bytes() for file in audited.tree} == audited.tree
