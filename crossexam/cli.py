@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
 @click.option("--fresh", is_flag=True, help="Run again what is cached.")
 @OFFLINE
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and leave.")
+@click.option("--cluster", default="", metavar="ADDRESS", help="A Ray cluster: auto, ray://head:10001, or local.")
 @click.option("--inline", is_flag=True, help="Run trials in this process, for a debugger.")
 @click.option("--export", type=click.Path(path_type=Path), help="Also write the papers' rows to this file.")
 @AS_JSON
@@ -171,6 +173,7 @@ def run(
     fresh: bool,
     offline: bool,
     dry_run: bool,
+    cluster: str,
     inline: bool,
     export: Path | None,
     as_json: bool,
@@ -179,14 +182,18 @@ def run(
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
     count = workers(jobs)
+    if cluster:
+        os.environ["CROSSEXAM_GPU"] = _cluster_gpu(cluster)  # trials run there, not here
     if dry_run:
+        if cluster:
+            _leave_cluster()
         return _plan(papers, selection, as_json)
     root = project_root()
     project = Project(root)
     chosen = chosen_papers(root, papers)
     if not offline:
         _fetch_missing(chosen, selection)
-    settings = session.Settings(selection, count, fresh, inline)
+    settings = session.Settings(selection, count, fresh, inline, cluster)
     with open_store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         with show.Live(quiet=as_json) as live:
@@ -375,6 +382,26 @@ def data_verify(names: Slugs, as_json: bool) -> int:
 
 def chosen_papers(root: Path, slugs: Slugs) -> list[Paper]:
     return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
+
+
+def _cluster_gpu(address: str) -> str:
+    """The GPU of a cluster; says what it offers."""
+    try:
+        from crossexam import cluster
+    except ImportError as error:
+        raise BadUsage(f"--cluster needs Ray ({error}): python -m pip install 'crossexam[cluster]'") from error
+    try:
+        name = cluster.gpu_name_of(address, project_root())
+    except ConnectionError as error:
+        raise BadUsage(f"--cluster {address}: {error}") from error
+    print(f"cluster: {cluster.offer()}", file=sys.stderr)
+    return name
+
+
+def _leave_cluster() -> None:
+    from crossexam import cluster
+
+    cluster.leave()
 
 
 def workers(jobs: int | None) -> int:

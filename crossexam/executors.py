@@ -54,9 +54,16 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs jobs. `capacity` is in CPUs; the runner never starts more than that."""
+    """Runs jobs. The runner never starts more than `capacity` CPUs and `gpus` GPUs at once."""
 
-    capacity: int
+    @property
+    def capacity(self) -> int: ...
+
+    @property
+    def gpus(self) -> int: ...
+
+    def describe(self) -> str:
+        """Where the jobs run, for a person; empty where that goes without saying."""
 
     def start(self, job: dict[str, Any]) -> int:
         """Begin a job and return its id."""
@@ -82,6 +89,8 @@ class _Running:
 class LocalExecutor:
     """One process per job, forked from a server that has imported torch."""
 
+    gpus = 1
+
     def __init__(self, root: Path, modules: Iterable[str], capacity: int) -> None:
         self.capacity = capacity
         self._scratch = tempfile.TemporaryDirectory(prefix="crossexam-", ignore_cleanup_errors=True)
@@ -92,6 +101,9 @@ class LocalExecutor:
         self._next = 0
         self._looked = 0.0
         self._start_server()
+
+    def describe(self) -> str:
+        return ""
 
     def _start_server(self) -> None:
         ours, theirs = socket.socketpair()
@@ -236,7 +248,8 @@ class _Lent:
 
     def __init__(self, executor: LocalExecutor) -> None:
         self.capacity = executor.capacity
-        self.start, self.wait = executor.start, executor.wait
+        self.start, self.wait, self.describe = executor.start, executor.wait, executor.describe
+        self.gpus = executor.gpus
 
     def close(self) -> None:
         """Its owner closes it."""
@@ -246,6 +259,10 @@ class InlineExecutor:
     """Jobs in this very process, one after the other: for a debugger, without isolation or limits."""
 
     capacity = 1
+    gpus = 1
+
+    def describe(self) -> str:
+        return ""
 
     def __init__(self, root: Path) -> None:
         os.environ.update(ENVIRONMENT)

@@ -31,6 +31,8 @@ class Progress:
     failed: int = 0
     blocked: int = 0
     running: dict[int, str] = field(default_factory=dict)
+    place: str = ""
+    """Where it runs, if not simply here."""
     last: Row | None = None
 
 
@@ -82,6 +84,7 @@ class Runner:
         waiting.sort(key=lambda trial: -trial.experiment.needs.minutes)
         try:
             while waiting or self._jobs:
+                self._progress.place = executor.describe()
                 waiting = self._start_some(executor, waiting)
                 if not self._jobs:
                     time.sleep(POLL)  # all that is left is being run by others
@@ -103,8 +106,8 @@ class Runner:
             if missing:
                 left.append(trial)
                 self._start(executor, missing[0])
-            elif trial.needs_gpu and any(self._gpu(job) for job in self._jobs.values()):
-                left.append(trial)  # one trial at a time has the GPU
+            elif trial.needs_gpu and sum(self._gpu(job) for job in self._jobs.values()) >= executor.gpus:
+                left.append(trial)  # a trial has a GPU to itself
             elif self._start(executor, trial) is False:
                 left.append(trial)
         return left

@@ -334,7 +334,8 @@ class Live:
         counts = [(progress.cached, "cached"), (progress.failed, "failed"), (progress.blocked, "blocked")]
         words = ", ".join(f"{count} {name}" for count, name in counts if count)
         if self._bar is not None:
-            now = f"{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
+            place = f"{progress.place}; " if progress.place else ""
+            now = f"{place}{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
             self._bar.update(self._task, total=progress.total, completed=ended, description=escape(now))
         elif self._quiet or not self._each_trial:
             return
