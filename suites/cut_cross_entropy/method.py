@@ -297,21 +297,21 @@ class Problem:
         chosen = self.target_logits()
         for rows in _slices(len(self.e), height):
             e, x, o = self.e[rows].to(total.dtype), self.targets[rows], chosen[rows]
-            panel, tops, lse = [], [], torch.full_like(o, -math.inf)
+            panel, lse = [], torch.full_like(o, -math.inf)
             for columns in self.column_blocks():
                 a = self.logits(e, columns)
                 top = a.amax(1)
                 slope = None if self.softcap is None else soft_cap_slope(a, self.softcap)
                 p = a.sub_(top[:, None]).exp_()
                 lse = torch.logaddexp(lse, top + p.sum(1).log())
-                panel.append(p if slope is None else p.mul_(slope))
-                tops.append(top)
+                hit, position = self._targets_in(rows, columns)
+                own = torch.zeros_like(top).index_put_((hit,), p[hit, position])
+                panel.append((columns, p if slope is None else p.mul_(slope), top, hit, own))
             total += (lse - o).sum() + z_loss * lse.square().sum()
             weight = scale * (1 + 2 * z_loss * lse)
-            for columns, p, top in zip(self.column_blocks(), panel, tops, strict=True):
+            for columns, p, top, hit, own in panel:
                 share = (top - lse).exp_()
-                hit, _ = self._targets_in(rows, columns)
-                above = self._largest(share, (o - lse).exp(), hit) >= self.eps
+                above = self._largest(share, own * share, hit) >= self.eps
                 kept.append(above)
                 sums.add_scaled(rows, columns, e, p, weight * share, above)
             slope = o.new_full((), scale) if self.softcap is None else scale * soft_cap_slope(o, self.softcap)
