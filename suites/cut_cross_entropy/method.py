@@ -1,4 +1,4 @@
-"""Cut Cross-Entropy (Wijmans, Huval, Hertzberg, Koltun & Krähenbühl, 2024): the loss of a linear classifier without its logits.
+"""Cut Cross-Entropy (Wijmans et al., 2024): the loss of a linear classifier without its logits.
 
     A    = E C^T + b,    with a softcap A <- s tanh(A / s)                      the logits, (N, V), never stored
     LSE  = log sum_v exp(A_v),   folded over blocks of columns: LSE <- log(exp(LSE) + exp(LSE_block)), from -inf
@@ -77,14 +77,15 @@ def linear_cross_entropy(
         return_lse: also return the log-sum-exp of each token, differentiable; 0 where ignored.
         shift: k pairs e[..., :-k, :] with targets[..., k:], as a language model needs; the results have their shape.
         reduction: "mean" over the valid tokens (NaN, with zero gradient, where there is none, as in PyTorch), "sum", or
-            "none": one loss for each token, 0 where ignored.
-        filter_eps: a block of the backward pass with max |S - onehot| below it is skipped; None skips nothing; "auto" is
-            the authors' finfo(dtype).eps / 32.
+            "none": the loss of each token, 0 where ignored.
+        filter_eps: a block of the backward pass with max |S - onehot| below it is skipped; None skips nothing; "auto"
+            is the authors' finfo(dtype).eps / 32.
         filter_e, filter_c: whether filtering applies to the gradient of e, and to those of c and bias.
         sort: visit columns in the order of their mean logit (only where blocks are filtered in the backward pass).
         accumulate: sums over blocks in the input's dtype, that with Kahan's compensation, or at least float32.
-        gradients: "backward" makes the blocks again, as the paper does; "forward" computes the gradients beside the loss
-            and needs a mean or a sum, no `return_lse`, and a panel of logits; "auto" takes it where it can (not on CUDA).
+        gradients: "backward" makes the blocks again, as the paper does; "forward" computes the gradients beside the
+            loss and needs a mean or a sum, no `return_lse`, and a panel of logits; "auto" takes it where it can (not on
+            CUDA).
         block: rows and columns of a block (CPU; the kernels have their own).
 
     Returns:
@@ -308,14 +309,15 @@ class Problem:
                 own = torch.zeros_like(top).index_put_((hit,), p[hit, position])
                 panel.append((columns, p if slope is None else p.mul_(slope), top, hit, own))
             total += (lse - o).sum() + z_loss * lse.square().sum()
-            weight = scale * (1 + 2 * z_loss * lse)
+            weight, held = scale * (1 + 2 * z_loss * lse), torch.ones_like(o)
             for columns, p, top, hit, own in panel:
                 share = (top - lse).exp_()
                 above = self._largest(share, own * share, hit) >= self.eps
                 kept.append(above)
+                held[hit] = float(above)  # a target goes with its block
                 sums.add_scaled(rows, columns, e, p, weight * share, above)
             slope = o.new_full((), scale) if self.softcap is None else scale * soft_cap_slope(o, self.softcap)
-            sums.subtract_targets(rows, e, x, slope.expand_as(o))
+            sums.subtract_targets(rows, e, x, slope.expand_as(o), held)
         return total * scale, sums.result(torch.tensor(kept).view(-1, -(-len(self.c) // self.columns)))
 
     def _above(self, a: torch.Tensor, lse: torch.Tensor, hit: torch.Tensor, position: torch.Tensor) -> bool:
@@ -329,7 +331,7 @@ class Problem:
     def _largest(self, largest: torch.Tensor, own: torch.Tensor, hit: torch.Tensor) -> float:
         """max |S - onehot| from the row maxima of S, the S of the targets, and the rows whose target is in the block.
 
-        Where the target has the largest S of its row, the others have at most 1 - S together, so |S - 1| is the largest.
+        Where the target has the largest S of its row, the others have at most 1 - S together, so |S - 1| is it.
         """
         of_row = largest.clone()
         of_row[hit] = torch.where(own[hit] >= largest[hit], 0, largest[hit]).maximum(1 - own[hit])
@@ -378,16 +380,19 @@ class _Sums:
             if self.bias is not None:
                 self.bias.add(where, weight @ p)
 
-    def subtract_targets(self, rows: slice, e: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> None:
-        """The one-hot part of dA."""
+    def subtract_targets(
+        self, rows: slice, e: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, held: torch.Tensor
+    ) -> None:
+        """The one-hot part of dA; `held` is 0 for tokens whose target lies in a dropped block."""
+        of_e = weight * held if self.problem.filter_e else weight
+        of_c = weight * held if self.problem.filter_c else weight
         if self.e is not None:
-            self.e.add(rows, self.problem.c[x].to(e.dtype) * -weight[:, None])
+            self.e.add(rows, self.problem.c[x].to(e.dtype) * -of_e[:, None])
         classes, place = x.unique(return_inverse=True)  # an accumulator takes a row once
         if self.c is not None:
-            part = e.new_zeros(len(classes), e.shape[1]).index_add_(0, place, e * -weight[:, None])
-            self.c.add(classes, part)
+            self.c.add(classes, e.new_zeros(len(classes), e.shape[1]).index_add_(0, place, e * -of_c[:, None]))
         if self.bias is not None:
-            self.bias.add(classes, e.new_zeros(len(classes)).index_add_(0, place, -weight))
+            self.bias.add(classes, e.new_zeros(len(classes)).index_add_(0, place, -of_c))
 
     def result(self, kept: torch.Tensor) -> Gradients:
         problem = self.problem
@@ -403,7 +408,7 @@ class _ForwardGradients(torch.autograd.Function):
     """The scaled sum of the losses, whose gradients are ready when it is."""
 
     @staticmethod
-    def forward(ctx: Any, e, c, bias, problem: Problem, scale: float, z_loss: float) -> torch.Tensor:
+    def forward(ctx: Any, _e, _c, _bias, problem: Problem, scale: float, z_loss: float) -> torch.Tensor:
         total, grads = problem.forward_and_backward(z_loss, scale, ctx.needs_input_grad[:3])
         ctx.ready = (grads.e, grads.c, grads.bias)
         return total
@@ -467,11 +472,15 @@ def _slices(length: int, size: int) -> Iterator[slice]:
 
 def _check(e, c, targets, bias, softcap, shift, reduction, accumulate, block, ignore_index) -> None:
     if not e.is_floating_point() or e.dtype != c.dtype or e.device != c.device:
-        raise ValueError(f"e and c must share a floating dtype and a device, got {e.dtype} {e.device}, {c.dtype} {c.device}")
+        raise ValueError(
+            f"e and c must share a floating dtype and a device, got {e.dtype} {e.device}, {c.dtype} {c.device}"
+        )
     if c.dim() != 2 or not len(c) or e.dim() < 2 or e.shape[-1] != c.shape[1]:
         raise ValueError(f"e and c must have shapes (..., D) and (V, D), got {tuple(e.shape)} and {tuple(c.shape)}")
     if targets.dtype != torch.int64 or targets.shape != e.shape[:-1]:
-        raise ValueError(f"targets must be int64 of shape {tuple(e.shape[:-1])}, got {targets.dtype} {tuple(targets.shape)}")
+        raise ValueError(
+            f"targets must be int64 of shape {tuple(e.shape[:-1])}, got {targets.dtype} {tuple(targets.shape)}"
+        )
     if bias is not None and (bias.shape != c.shape[:1] or bias.dtype != c.dtype):
         raise ValueError(f"bias must be {c.dtype} of shape ({len(c)},), got {bias.dtype} {tuple(bias.shape)}")
     if softcap is not None and not 0 < softcap < math.inf:

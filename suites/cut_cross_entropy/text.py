@@ -65,7 +65,9 @@ def windows(words: torch.Tensor, count: int, generator: torch.Generator) -> torc
     return words[(starts[:, None] + torch.arange(LENGTH + 1)).to(words.device)]
 
 
-def train(loss: Loss, words: torch.Tensor, *, vocabulary: int, steps: int, seed: int) -> tuple[LanguageModel, list[float]]:
+def train(
+    loss: Loss, words: torch.Tensor, *, vocabulary: int, steps: int, seed: int
+) -> tuple[LanguageModel, list[float]]:
     """The model after `steps` of Adam, and the loss of each step. Start and data depend on the seed alone."""
     torch.manual_seed(seed)
     model = LanguageModel(vocabulary).to(words.device)
