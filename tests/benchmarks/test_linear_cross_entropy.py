@@ -8,12 +8,13 @@ a tiny size, as a test.
 from __future__ import annotations
 
 import importlib.util
-import resource
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,14 +132,14 @@ def test_time_beside_the_plain_loss(benchmark: BenchmarkFixture) -> None:
 
 def test_resident_memory_beside_the_plain_loss(benchmark: BenchmarkFixture) -> None:
     """Growth of the resident set, each loss in a process of its own. CPU only."""
-    if DEVICE.type == "cuda":
-        pytest.skip("counts the memory of a process; the experiment `costs` has that of the device")
+    if DEVICE.type == "cuda" or sys.platform != "linux":
+        pytest.skip("reads the peak of a process from /proc; the experiment `costs` has that of the device")
     if not benchmark.enabled:
         pytest.skip("measured with --benchmark-enable")
     grown = {name: benchmark_process(name) for name in ("naive", "cce", "cce_backward")}
     benchmark.extra_info |= grown
     benchmark.pedantic(step, args=(cce, *inputs("tiny")))
-    assert grown["cce"] <= 0.35 * grown["naive"]
+    assert 0 < grown["cce"] <= 0.35 * grown["naive"]
 
 
 def benchmark_process(name: str) -> float:
@@ -147,13 +148,18 @@ def benchmark_process(name: str) -> float:
 
 
 def resident_growth(name: str) -> float:
-    """MiB by which one step lets the resident set of this process grow beyond its inputs."""
+    """MiB by which one step lets the peak of this process's resident set grow beyond its inputs."""
     torch.set_num_threads(1)
     step(LOSSES[name], *inputs("tiny"))  # libraries are loaded
     given = inputs("cpu")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_resident()
     step(LOSSES[name], *given)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (peak_resident() - before) / 1024
+
+
+def peak_resident() -> int:
+    """KiB. Not ru_maxrss, which a process inherits from the one that started it."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 if __name__ == "__main__":
