@@ -116,7 +116,7 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """All faults tried, the listed ones caught and at least 90 % of the others, no false alarm, equal repetitions."""
+        """All faults tried, the listed ones caught, 90 % of the others, no false alarm, repetitions equal."""
         generated = [one for one in self.faults if one["kind"] == "generated" and not one["excused"]]
         enough = len(self.survivors("generated")) <= 0.1 * len(generated)
         faults = not self.untried and not self.survivors("listed") and enough
