@@ -132,6 +132,12 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time the losses and the training loop beside PyTorch's; arguments go to pytest."""
+    python(session, "-m", "pytest", "tests/benchmarks", "--benchmark-enable", *session.posargs)
+
+
+@nox.session(default=False)
 def lock(session: nox.Session) -> None:
     """Write requirements.lock anew from pyproject.toml: pinned, hashed, naming no index."""
     session.run(
