@@ -274,9 +274,14 @@ class InlineExecutor:
         self._next += 1
         with tempfile.TemporaryDirectory(prefix="crossexam-") as scratch:
             result = Path(scratch) / "result"
-            # No memory limit: it would stay on this process when the job is over.
             files = {"result": str(result), "scratch": str(Path(scratch) / "scratch")}
+            # No memory limit: it would stay on this process when the job is over, as its temporary folder must not.
+            folder = tempfile.tempdir, os.environ.get("TMPDIR")
             perform({**job, **files, "memory_gib": None})
+            tempfile.tempdir = folder[0]
+            del os.environ["TMPDIR"]
+            if folder[1] is not None:
+                os.environ["TMPDIR"] = folder[1]
             self._ended.append(Outcome(self._next, **json.loads(result.read_text(encoding="utf-8"))))
         return self._next
 

@@ -214,8 +214,10 @@ def audit_line(found: Audit) -> str:
     """An audit in one sentence."""
     parts = []
     for kind in ("listed", "generated"):
-        counted = [one for one in found.faults if one["kind"] == kind and not one["excused"]]
+        counted = [one for one in found.faults if one["kind"] == kind and one["ran"] and not one["excused"]]
         parts.append(f"{sum(bool(one['red']) for one in counted)} of {len(counted)} {kind} faults caught")
+    if found.untried:
+        parts.append(f"{found.untried} faults not tried for lack of time")
     alarms, judged = found.false_alarms()
     low, high = found.alarm_rate
     parts.append(f"{alarms} false alarms in {judged} controls" + (f" (rate {low:.2f} to {high:.2f})" if judged else ""))

@@ -32,6 +32,10 @@ FALSE_DISCOVERIES = 0.005
 ANCHOR = 20
 """First values of a series, or of what follows its last confirmed change, that later ones are held against: a slow
 drift is not followed, and adds up."""
+LEAST_DAYS = 5
+"""Days that costs are known before they are judged: one day's load is no history."""
+LEAST_COST_SHIFT = 0.1
+"""Shift of a logarithm of seconds or memory, that is 10 %, below which nobody is told."""
 LEAST_SHIFT = 1e-9
 """Relative shift below which a change is one of rounding. Bitwise equality is asked for within a generation only."""
 
@@ -169,9 +173,13 @@ def screened(series: Iterable[Series], current: Iterable[str]) -> list[tuple[Ser
         if one.generations[-1].id in wanted and len(one.generations) > 1:
             history = [generation.values for generation in one.generations[:-1]]
             result = score(history, one.generations[-1].values)
-            if result and abs(result.z) > SCREEN:
+            if result and abs(result.z) > SCREEN and (one.key.kind == "metric" or _costly(history, result)):
                 found.append((one, result))
     return found
+
+
+def _costly(history: Sequence[Sequence[float]], found: Score) -> bool:
+    return len(history) >= LEAST_DAYS and abs(found.now - found.before) >= LEAST_COST_SHIFT
 
 
 def benjamini_hochberg(p_values: Sequence[float], tests: int, level: float = FALSE_DISCOVERIES) -> list[bool]:

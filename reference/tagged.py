@@ -63,6 +63,17 @@ def conll2002(split: str) -> Sentences:
     return _collect(columns(_member("conll2002", member, "utf-8")))
 
 
+def conll2003(split: str) -> Sentences:
+    """CoNLL-2003 named entities in English: train, val (eng.testa), test (eng.testb), pos Penn's.
+
+    The shared task's own tags are IOB1, where B is only for an entity right after one of its type; these are IOB2.
+    """
+    parts = {"train": "eng.train", "val": "eng.testa", "test": "eng.testb"}
+    _check_split("conll2003", split, tuple(parts))
+    lines = (get("conll2003").require() / parts[split]).read_text("utf-8").split("\n")
+    return _collect(Sentence(found.words, iob2(found.tags), found.pos) for found in columns(lines))
+
+
 def treebank(split: str) -> Sentences:
     """3,914 sentences of the Wall Street Journal (a 5 % sample of the Penn Treebank), in order; tags are Penn's.
 
@@ -96,13 +107,23 @@ def conllu(lines: Iterable[str]) -> Iterator[Sentence]:
 
 
 def columns(lines: Iterable[str]) -> Iterator[Sentence]:
-    """The shared tasks' format: word, part of speech and tag, a space apart; a blank line ends a sentence.
+    """The shared tasks' format: word, part of speech and, last, tag, a space apart; a blank line ends a sentence.
 
     Marks between articles (-DOCSTART-) are no words.
     """
     for rows in _blocks(line for line in lines if not line.startswith("-DOCSTART-")):
-        words, pos, tags = zip(*(row.split() for row in rows), strict=True)
+        words, pos, *_, tags = zip(*(row.split() for row in rows), strict=True)
         yield Sentence(words, tags, pos)
+
+
+def iob2(tags: Iterable[str]) -> tuple[str, ...]:
+    """IOB1 or IOB2 tags as IOB2: every entity begins with B."""
+    found, before = [], "O"
+    for tag in tags:
+        begins = tag.startswith("I-") and before[2:] != tag[2:]
+        found.append(f"B{tag[1:]}" if begins else tag)
+        before = tag
+    return tuple(found)
 
 
 def bracketed(text: str) -> Iterator[Sentence]:

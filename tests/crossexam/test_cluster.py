@@ -60,6 +60,7 @@ def wait_for(condition: Any, seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_rows_are_those_of_one_machine_while_nodes_come_and_go(cluster: Any, tmp_path: Path) -> None:
     """One node from the start, one that joins, one that dies with its jobs; a driver that is killed and started again."""
@@ -91,6 +92,7 @@ def test_rows_are_those_of_one_machine_while_nodes_come_and_go(cluster: Any, tmp
     assert {row.fingerprint: dict(row.metrics) for row in done} == here
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ill_trials_end_as_they_do_here(cluster: Any, sandbox: Sandbox) -> None:
     code = """

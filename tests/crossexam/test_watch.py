@@ -143,6 +143,18 @@ def test_after_a_confirmed_change_the_new_level_is_the_one_to_hold() -> None:
     assert since([series], {"another": ids[1]}) == [series]
 
 
+def test_costs_are_judged_after_some_days_and_from_ten_per_cent_on() -> None:
+    def screen(last: float, days: int) -> int:
+        spent = [row(1.0, day=day, seconds=1 + 0.001 * (day % 3)) for day in range(1, days)]
+        series = series_of([*spent, row(1.0, day=days, seconds=last)])
+        (costs,) = [one for one in series if one.key.kind == "seconds"]
+        return len(screened([costs], [costs.generations[-1].id]))
+
+    assert screen(1.5, days=5) == 0
+    assert screen(1.5, days=8) == 1
+    assert screen(1.05, days=8) == 0
+
+
 NIGHTLY = """
 [paper]
 title = "Watched"

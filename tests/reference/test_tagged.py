@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import reference
-from reference.tagged import Sentence, bracketed, columns, conllu, slashed
+from reference.tagged import Sentence, bracketed, columns, conllu, iob2, slashed
 from tests.reference.test_reference import available
+from tests.reference.test_text import root  # noqa: F401  (a fixture)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +66,25 @@ def test_other_formats() -> None:
     trees = "( (S \n  (NP-SBJ (-NONE- *) )\n  (VP (VB Go) )))\n( (X (, ,) (-LRB- -LRB-) ))\n"
     assert list(bracketed(trees)) == [Sentence(("Go",), ("VB",)), Sentence((",", "-LRB-"), (",", "-LRB-"))]
     assert slashed("\tand/or/cc 1\\/2/cd ./.") == Sentence(("and/or", "1\\/2", "."), ("cc", "cd", "."))
+
+
+def test_iob1_becomes_iob2() -> None:
+    found = iob2(("I-ORG", "O", "I-MISC", "I-MISC", "B-MISC", "I-PER", "O"))
+    assert found == ("B-ORG", "O", "B-MISC", "I-MISC", "B-MISC", "B-PER", "O")
+    already = ("B-PER", "I-PER", "O", "B-LOC", "B-LOC")
+    assert iob2(already) == already
+
+
+def test_conll2003_in_its_own_format(root: Path) -> None:  # noqa: F811
+    (root / "conll2003").mkdir()
+    text = (
+        "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nrejects VBZ I-VP O\nGerman JJ I-NP I-MISC\n\nPeter NNP I-NP I-PER\n"
+    )
+    for name in ("eng.train", "eng.testa", "eng.testb"):
+        (root / "conll2003" / name).write_text(text, "utf-8")
+    found = reference.load("conll2003", "val")
+    assert found.sentences == (
+        Sentence(("EU", "rejects", "German"), ("B-ORG", "O", "B-MISC"), ("NNP", "VBZ", "JJ")),
+        Sentence(("Peter",), ("B-PER",), ("NNP",)),
+    )
+    assert found.tagset == ("B-MISC", "B-ORG", "B-PER", "O")

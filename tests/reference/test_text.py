@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import reference
@@ -118,3 +119,16 @@ def test_answers_and_sentences_in_small(root: Path) -> None:
     assert reference.load("multi30k", "train").english == ("one\x85more", "two")
     with pytest.raises(DataError, match="2 English and 1 German"):
         reference.load("multi30k", "val")
+
+
+def test_mrpc_in_the_format_of_the_hub(root: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (root / "glue-mrpc").mkdir()
+    rows = {"sentence1": ["One .", "Two ."], "sentence2": ["1 .", "3 ."], "label": [1, 0], "idx": [7, 9]}
+    for part in ("train", "validation"):
+        pd.DataFrame(rows).to_parquet(root / "glue-mrpc" / f"{part}.parquet")
+    pd.DataFrame({**rows, "label": [-1, -1]}).to_parquet(root / "glue-mrpc" / "test.parquet")
+    pairs = reference.load("glue-mrpc", "val")
+    assert (pairs.first, pairs.second, pairs.labels.tolist()) == (("One .", "Two ."), ("1 .", "3 ."), [1, 0])
+    with pytest.raises(DataError, match="keeps the labels of the test pairs back"):
+        reference.load("glue-mrpc", "test")
