@@ -105,6 +105,18 @@ def audit(session: nox.Session) -> None:
     crossexam(session, "audit")
 
 
+@nox.session(default=False)
+def nightly(session: nox.Session) -> None:
+    """Run what has changed, repeat what has not, and say what is different."""
+    crossexam(session, "nightly")
+
+
+@nox.session(default=False)
+def report(session: nox.Session) -> None:
+    """Write the report, a static site, into the folder `site`."""
+    crossexam(session, "report")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and types (mypy, strict for the harness)."""
@@ -117,6 +129,12 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest."""
     python(session, "-m", "pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Time the losses and the training loop beside PyTorch's; arguments go to pytest."""
+    python(session, "-m", "pytest", "tests/benchmarks", "--benchmark-enable", *session.posargs)
 
 
 @nox.session(default=False)

@@ -24,6 +24,12 @@ def online_errors(adapter: Adapter, stream: Iterable[tuple[torch.Tensor, torch.T
     return [float((adapter(inputs).argmax(1) != labels).float().mean()) for inputs, labels in stream]
 
 
+def error_rate(adapter: Adapter, stream: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The share of wrong predictions over a whole stream."""
+    wrong = [(adapter(inputs).argmax(1) != labels) for inputs, labels in stream]
+    return float(torch.cat(wrong).double().mean())
+
+
 def use_batch_statistics(model: nn.Module) -> nn.Module:
     """Make every BatchNorm of `model` normalise by its batch in any mode, in place."""
     for module in model.modules():

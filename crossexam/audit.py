@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crossexam.environment import commit
-from crossexam.executors import Executor, LocalExecutor
+from crossexam.executors import Executor, KeptExecutor, LocalExecutor
 from crossexam.judge import Judgement, judge_paper
 from crossexam.mutants import mutants, sample
 from crossexam.paper import Claim, Experiment, Paper
@@ -33,6 +33,8 @@ TIERS = ("exact", "small")
 """Tiers that are audited: the full one may take days."""
 SMALL_TIER_SECONDS = 600
 """Trial-seconds of one paper's small tier: five minutes on two cores."""
+CONTROLS = 0.4
+"""Share of the time after which no null control is begun: faults need the rest."""
 REPEATED = 10
 """Trials that are run again, twice."""
 REPEATED_SECONDS = 30.0
@@ -99,8 +101,14 @@ class Audit:
     untuned: tuple[str, ...]
 
     def survivors(self, kind: str) -> list[Mapping[str, Any]]:
-        """Faults of a kind that no claim noticed and nobody has excused."""
-        return [one for one in self.faults if one["kind"] == kind and not one["red"] and not one["excused"]]
+        """Faults of a kind that were tried, that no claim noticed, and that nobody has excused."""
+        mine = [one for one in self.faults if one["kind"] == kind and one["ran"]]
+        return [one for one in mine if not one["red"] and not one["excused"]]
+
+    @property
+    def untried(self) -> int:
+        """Faults that there was no time for."""
+        return sum(not one["ran"] for one in self.faults)
 
     def false_alarms(self) -> tuple[int, int]:
         """Controls that came out reproduced, of how many."""
@@ -108,10 +116,11 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Listed faults caught, at least 90 % of the generated ones, no false alarm, the same metrics twice."""
+        """All faults tried, the listed ones caught, 90 % of the others, no false alarm, repetitions equal."""
         generated = [one for one in self.faults if one["kind"] == "generated" and not one["excused"]]
         enough = len(self.survivors("generated")) <= 0.1 * len(generated)
-        return not self.survivors("listed") and enough and not self.false_alarms()[0] and not self.unrepeatable
+        faults = not self.untried and not self.survivors("listed") and enough
+        return faults and not self.false_alarms()[0] and not self.unrepeatable
 
 
 @dataclass
@@ -157,7 +166,7 @@ class Auditor:
             traces = [
                 Trace(fault, laboratory.plant(fault, number), self._reach(fault)) for number, fault in enumerate(faults)
             ]
-            with Store(laboratory.root / "results") as store, _Kept(laboratory.root, self.jobs) as kept:
+            with Store(laboratory.root / "results") as store, KeptExecutor(laboratory.root, self.jobs) as kept:
                 for tier in TIERS:
                     while (todo := [one for one in traces if not one.red and one.next(tier)]) and self._time_left():
                         self.note(f"{tier} tier: {len(todo)} of {len(traces)} faults are not caught yet")
@@ -168,7 +177,7 @@ class Auditor:
         return traces
 
     def _apply(
-        self, laboratory: Laboratory, store: Store, kept: _Kept, steps: Sequence[tuple[Trace, Experiment]]
+        self, laboratory: Laboratory, store: Store, kept: KeptExecutor, steps: Sequence[tuple[Trace, Experiment]]
     ) -> None:
         """Run some experiments, each with a fault, and note which claims turn red."""
         planned = [
@@ -254,8 +263,8 @@ class Auditor:
         narrowed = replace(copy, experiments={experiment.name: replace(experiment, needs=limit)})
         return [trial for trial in plan(narrowed, project, Selection()) if not trial.blocked]
 
-    def _time_left(self) -> bool:
-        return time.monotonic() < self._started + 60 * self.minutes
+    def _time_left(self, share: float = 1.0) -> bool:
+        return time.monotonic() < self._started + 60 * self.minutes * share
 
     def _toothless(self, traces: Sequence[Trace]) -> tuple[str, ...]:
         """Claims whose experiment was run with faults, and that stayed green with each."""
@@ -282,7 +291,7 @@ class Auditor:
             twice = plan(narrowed, self.project, Selection(seeds=2 * count))
             trials = [trial for trial in twice if trial.arm == rule.baseline and not trial.blocked]
             missing = [trial for trial in trials if not self.store.done(trial.fingerprint)]
-            if missing and not self._time_left():
+            if missing and not self._time_left(CONTROLS):
                 yield Control(claim.id, "")
                 continue
 
@@ -385,38 +394,6 @@ class Laboratory:
             text = file.read_text(encoding="utf-8")
             file.write_text(text.replace(self.paper.package, f"suites.{folder.name}"), encoding="utf-8")
         return replace(self.paper, folder=folder)
-
-
-class _Kept:
-    """One executor for many runs: its server imports torch once."""
-
-    def __init__(self, root: Path, jobs: int) -> None:
-        self._root, self._jobs = root, jobs
-        self._executor: LocalExecutor | None = None
-
-    def __enter__(self) -> _Kept:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor:
-            self._executor.close()
-
-    def start(self, modules: set[str]) -> Executor:
-        """The executor, lent to a runner, which may close what it was lent."""
-        if self._executor is None:
-            self._executor = LocalExecutor(self._root, modules, self._jobs)
-        return _Lent(self._executor)
-
-
-class _Lent:
-    """An executor that stays open when a runner is done with it."""
-
-    def __init__(self, executor: LocalExecutor) -> None:
-        self.capacity = executor.capacity
-        self.start, self.wait = executor.start, executor.wait
-
-    def close(self) -> None:
-        """Its owner closes it."""
 
 
 def _alarms(controls: Sequence[Control]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,8 @@ def data_app() -> None:
 
 def run_app() -> int:
     """Run the command line; errors that a person can mend become one message and exit code 2."""
+    from crossexam import cli_watch  # noqa: F401 - registers more commands, which need what is defined here
+
     try:
         result = app.main(prog_name="crossexam", standalone_mode=False)
         return result if isinstance(result, int) else AS_EXPECTED
@@ -101,7 +104,7 @@ def list_papers(as_json: bool) -> int:
         except BadFile as error:
             broken.append(error)
     if as_json:
-        _print_json([show.paper_record(paper) for paper in papers])
+        print_json([show.paper_record(paper) for paper in papers])
     else:
         show.papers(papers)
     for problem in broken:
@@ -118,11 +121,11 @@ def show_paper(paper: str, as_json: bool) -> int:
 
     root = project_root()
     loaded = find_paper(root, paper)
-    with _store(root) as store:
+    with open_store(root) as store:
         judgements = session.judge(loaded, Project(root), store, Selection())
         audited = session.last_audit(loaded, store)
     if as_json:
-        _print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
+        print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
     else:
         show.paper(loaded, judgements, audited)
     return AS_EXPECTED
@@ -139,12 +142,12 @@ def plan_trials(papers: Slugs, selection: Selection, as_json: bool) -> int:
 def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
     root = project_root()
     project = Project(root)
-    trials = [trial for paper in _papers(root, papers) for trial in plan(paper, project, selection)]
+    trials = [trial for paper in chosen_papers(root, papers) for trial in plan(paper, project, selection)]
     _refuse_empty(trials, selection.keyword)
-    with _store(root) as store:
+    with open_store(root) as store:
         cached = {trial.fingerprint for trial in trials if store.done(trial.fingerprint)}
     if as_json:
-        _print_json([show.trial_record(trial, trial.fingerprint in cached) for trial in trials])
+        print_json([show.trial_record(trial, trial.fingerprint in cached) for trial in trials])
     else:
         show.plan(trials, cached)
     return AS_EXPECTED
@@ -159,6 +162,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
 @click.option("--fresh", is_flag=True, help="Run again what is cached.")
 @OFFLINE
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and leave.")
+@click.option("--cluster", default="", metavar="ADDRESS", help="A Ray cluster: auto, ray://head:10001, or local.")
 @click.option("--inline", is_flag=True, help="Run trials in this process, for a debugger.")
 @click.option("--export", type=click.Path(path_type=Path), help="Also write the papers' rows to this file.")
 @AS_JSON
@@ -169,6 +173,7 @@ def run(
     fresh: bool,
     offline: bool,
     dry_run: bool,
+    cluster: str,
     inline: bool,
     export: Path | None,
     as_json: bool,
@@ -176,16 +181,20 @@ def run(
     """Run trials that have no row yet, then judge. Exit code 1: a verdict differs, 3: a trial failed."""
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
-    workers = _jobs(jobs)
+    count = workers(jobs)
+    if cluster:
+        os.environ["CROSSEXAM_GPU"] = _cluster_gpu(cluster)  # trials run there, not here
     if dry_run:
+        if cluster:
+            _leave_cluster()
         return _plan(papers, selection, as_json)
     root = project_root()
     project = Project(root)
-    chosen = _papers(root, papers)
+    chosen = chosen_papers(root, papers)
     if not offline:
         _fetch_missing(chosen, selection)
-    settings = session.Settings(selection, workers, fresh, inline)
-    with _store(root) as store:
+    settings = session.Settings(selection, count, fresh, inline, cluster)
+    with open_store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         with show.Live(quiet=as_json) as live:
             outcome = session.run_papers(chosen, project, store, settings, live.update)
@@ -193,10 +202,10 @@ def run(
         kept = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
         if export is not None:
             lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen])]
-            _write(export, lines)
+            write(export, lines)
     rows = [row for _, row in outcome]
     if as_json:
-        _print_json(
+        print_json(
             {
                 "trials": show.health_counts(rows),
                 "failed": [show.failure_record(row) for row in rows if row.health in ("error", "timeout")],
@@ -222,45 +231,16 @@ def judge_papers(papers: Slugs, selection: Selection, as_json: bool) -> int:
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
     root = project_root()
-    chosen, project = _papers(root, papers), Project(root)
-    with _store(root) as store:
+    chosen, project = chosen_papers(root, papers), Project(root)
+    with open_store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         judged = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
     if as_json:
-        _print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
+        print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
     else:
         for paper, group in judged:
             show.verdicts(paper, group, session.moved(paper, before[paper.slug]))
     return DIFFERS if any(one.as_expected is False for _, group in judged for one in group) else AS_EXPECTED
-
-
-@app.command("audit", epilog="Example: crossexam audit credit-iv --minutes 10")
-@PAPERS
-@click.option("--minutes", type=float, default=15.0, help="Time for each paper. Default: 15.")
-@click.option("--jobs", type=int, help="CPUs to use. Default: all.")
-@click.option("--export", type=click.Path(path_type=Path), help="A folder: write PAPER.audit.json there.")
-@AS_JSON
-def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path | None, as_json: bool) -> int:
-    """Could the verdicts have gone the other way? Planted and generated faults, null control, placebo, repetition."""
-    from crossexam import session
-    from crossexam.audit import as_record
-
-    root = project_root()
-    found = []
-    with _store(root) as store:
-        for paper in _papers(root, papers):
-            with show.Live(quiet=as_json, each_trial=False) as live:
-                one = session.audit(paper, Project(root), store, _jobs(jobs), minutes, live.update, live.note)
-            found.append(one)
-            if not as_json:
-                show.audit(one)
-            if export is not None:
-                _write(
-                    export / f"{paper.slug}.audit.json", [json.dumps(as_record(one), indent=1, sort_keys=True), "\n"]
-                )
-    if as_json:
-        _print_json([as_record(one) for one in found])
-    return AS_EXPECTED if all(one.passed for one in found) else DIFFERS
 
 
 @app.command(epilog="Example: crossexam why credit-iv/encodings")
@@ -275,13 +255,13 @@ def why(trial: str, as_json: bool) -> int:
     root = project_root()
     slug = trial.split("/")[0]
     known = suite_folders(root)
-    papers = [find_paper(root, slug)] if "/" in trial or slug in known else _papers(root, ())
-    with _store(root) as store:
+    papers = [find_paper(root, slug)] if "/" in trial or slug in known else chosen_papers(root, ())
+    with open_store(root) as store:
         explanations = session.why(papers, Project(root), store, trial)
     if not explanations:
         raise BadUsage(f"no trial begins with '{trial}': `crossexam plan {papers[0].slug} --json` lists their names")
     if as_json:
-        _print_json([{"trial": e.trial.name, "state": e.state, "differences": e.differences} for e in explanations])
+        print_json([{"trial": e.trial.name, "state": e.state, "differences": e.differences} for e in explanations])
     else:
         show.explanations(explanations)
     return AS_EXPECTED
@@ -294,15 +274,15 @@ def why(trial: str, as_json: bool) -> int:
 def export_rows(papers: Slugs, output: Path | None, current: bool) -> int:
     """Write rows as JSON Lines, with the environments that they name."""
     root = project_root()
-    chosen, project = _papers(root, papers), Project(root)
+    chosen, project = chosen_papers(root, papers), Project(root)
     trials = [trial for paper in chosen for trial in plan(paper, project, Selection())] if current else []
     subjects = {trial.subject for trial in trials} if current else None
-    with _store(root) as store:
+    with open_store(root) as store:
         lines = [f"{line}\n" for line in store.export([paper.slug for paper in chosen], subjects)]
     if output is None:
         sys.stdout.writelines(lines)
     else:
-        _write(output, lines)
+        write(output, lines)
     return AS_EXPECTED
 
 
@@ -312,14 +292,14 @@ def export_rows(papers: Slugs, output: Path | None, current: bool) -> int:
 def import_rows(files: tuple[Path, ...], as_json: bool) -> int:
     """Add rows that another machine exported. Rows that are here already are not doubled."""
     counts = {}
-    with _store(project_root()) as store:
+    with open_store(project_root()) as store:
         for file in files:
             try:
                 counts[str(file)] = store.load(file.read_text(encoding="utf-8").splitlines(), str(file))
             except (OSError, UnicodeDecodeError) as error:
                 raise BadUsage(f"cannot read {file}: {error}") from error
     if as_json:
-        _print_json({file: {"new": count.new, "known": count.known} for file, count in counts.items()})
+        print_json({file: {"new": count.new, "known": count.known} for file, count in counts.items()})
     else:
         for name, count in counts.items():
             print(f"{name}: {count.new} new rows, {count.known} known")
@@ -348,7 +328,7 @@ def data_list(as_json: bool) -> int:
     """Every data set of the catalogue, and whether it is here."""
     entries = list(catalog().values())
     if as_json:
-        _print_json([show.data_record(entry) for entry in entries])
+        print_json([show.data_record(entry) for entry in entries])
     else:
         show.data_sets(entries)
     return AS_EXPECTED
@@ -361,7 +341,7 @@ def data_show(name: str, as_json: bool) -> int:
     """Licence, citation, source and files of a data set, what it must not be compared with, and how to get it."""
     record = show.data_record(get(name))
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
         show.fields(record)
     return AS_EXPECTED
@@ -393,18 +373,38 @@ def data_verify(names: Slugs, as_json: bool) -> int:
     entries = [get(name) for name in names] if names else [e for e in catalog().values() if e.available]
     states = {entry.name: show.verified(entry) for entry in entries}
     if as_json:
-        _print_json([{"name": name, "verified": good, "state": state} for name, (good, state) in states.items()])
+        print_json([{"name": name, "verified": good, "state": state} for name, (good, state) in states.items()])
     else:
         for name, (_, state) in states.items():
             print(f"{name}: {state}")
     return AS_EXPECTED if all(good for good, _ in states.values()) else DIFFERS
 
 
-def _papers(root: Path, slugs: Slugs) -> list[Paper]:
+def chosen_papers(root: Path, slugs: Slugs) -> list[Paper]:
     return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
 
 
-def _jobs(jobs: int | None) -> int:
+def _cluster_gpu(address: str) -> str:
+    """The GPU of a cluster; says what it offers."""
+    try:
+        from crossexam import cluster
+    except ImportError as error:
+        raise BadUsage(f"--cluster needs Ray ({error}): python -m pip install 'crossexam[cluster]'") from error
+    try:
+        name = cluster.gpu_name_of(address, project_root())
+    except ConnectionError as error:
+        raise BadUsage(f"--cluster {address}: {error}") from error
+    print(f"cluster: {cluster.offer()}", file=sys.stderr)
+    return name
+
+
+def _leave_cluster() -> None:
+    from crossexam import cluster
+
+    cluster.leave()
+
+
+def workers(jobs: int | None) -> int:
     from crossexam import session
 
     if jobs is not None and jobs < 1:
@@ -454,19 +454,19 @@ def _refuse_empty(found: list[Trial] | list[tuple[Trial, Row]], keyword: str) ->
         raise BadUsage("nothing is selected" + (f": no experiment or claim holds '{keyword}'" if keyword else ""))
 
 
-def _store(root: Path) -> Store:
+def open_store(root: Path) -> Store:
     store = Store(results_folder(root))
     if store.note:
         print(f"crossexam: {store.note}", file=sys.stderr)
     return store
 
 
-def _write(file: Path, lines: list[str]) -> None:
+def write(file: Path, lines: list[str]) -> None:
     try:
         file.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
         raise BadUsage(f"cannot write {file}: {error}") from error
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))

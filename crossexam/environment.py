@@ -38,7 +38,12 @@ def libraries(modules: set[str]) -> dict[str, str]:
 
 @functools.cache
 def gpu_name() -> str:
-    """The name of the first CUDA device, found without importing torch; "" where there is none."""
+    """The name of the first CUDA device, found without importing torch; "" where there is none.
+
+    CROSSEXAM_GPU names that of a cluster, where the trials run.
+    """
+    if named := os.environ.get("CROSSEXAM_GPU"):
+        return named
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout

@@ -54,9 +54,16 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs jobs. `capacity` is in CPUs; the runner never starts more than that."""
+    """Runs jobs. The runner never starts more than `capacity` CPUs and `gpus` GPUs at once."""
 
-    capacity: int
+    @property
+    def capacity(self) -> int: ...
+
+    @property
+    def gpus(self) -> int: ...
+
+    def describe(self) -> str:
+        """Where the jobs run, for a person; empty where that goes without saying."""
 
     def start(self, job: dict[str, Any]) -> int:
         """Begin a job and return its id."""
@@ -82,6 +89,8 @@ class _Running:
 class LocalExecutor:
     """One process per job, forked from a server that has imported torch."""
 
+    gpus = 1
+
     def __init__(self, root: Path, modules: Iterable[str], capacity: int) -> None:
         self.capacity = capacity
         self._scratch = tempfile.TemporaryDirectory(prefix="crossexam-", ignore_cleanup_errors=True)
@@ -92,6 +101,9 @@ class LocalExecutor:
         self._next = 0
         self._looked = 0.0
         self._start_server()
+
+    def describe(self) -> str:
+        return ""
 
     def _start_server(self) -> None:
         ours, theirs = socket.socketpair()
@@ -210,10 +222,47 @@ class LocalExecutor:
         self._scratch.cleanup()
 
 
+class KeptExecutor:
+    """One local executor for many runs: its server imports torch once."""
+
+    def __init__(self, root: Path, jobs: int) -> None:
+        self._root, self._jobs = root, jobs
+        self._executor: LocalExecutor | None = None
+
+    def __enter__(self) -> KeptExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor:
+            self._executor.close()
+
+    def start(self, modules: Iterable[str]) -> Executor:
+        """The executor, lent to a runner, which may close what it was lent."""
+        if self._executor is None:
+            self._executor = LocalExecutor(self._root, modules, self._jobs)
+        return _Lent(self._executor)
+
+
+class _Lent:
+    """An executor that stays open when a runner is done with it."""
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self.capacity = executor.capacity
+        self.start, self.wait, self.describe = executor.start, executor.wait, executor.describe
+        self.gpus = executor.gpus
+
+    def close(self) -> None:
+        """Its owner closes it."""
+
+
 class InlineExecutor:
     """Jobs in this very process, one after the other: for a debugger, without isolation or limits."""
 
     capacity = 1
+    gpus = 1
+
+    def describe(self) -> str:
+        return ""
 
     def __init__(self, root: Path) -> None:
         os.environ.update(ENVIRONMENT)
@@ -225,9 +274,14 @@ class InlineExecutor:
         self._next += 1
         with tempfile.TemporaryDirectory(prefix="crossexam-") as scratch:
             result = Path(scratch) / "result"
-            # No memory limit: it would stay on this process when the job is over.
             files = {"result": str(result), "scratch": str(Path(scratch) / "scratch")}
+            # No memory limit: it would stay on this process when the job is over, as its temporary folder must not.
+            folder = tempfile.tempdir, os.environ.get("TMPDIR")
             perform({**job, **files, "memory_gib": None})
+            tempfile.tempdir = folder[0]
+            del os.environ["TMPDIR"]
+            if folder[1] is not None:
+                os.environ["TMPDIR"] = folder[1]
             self._ended.append(Outcome(self._next, **json.loads(result.read_text(encoding="utf-8"))))
         return self._next
 

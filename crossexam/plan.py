@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -51,7 +52,7 @@ class Trial:
     blocked: str = ""
     """What is missing and how to get it; empty where the trial can run."""
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         return digest([self.subject, self.setting])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,10 @@ from crossexam.rows import Row, digest
 from crossexam.source import Project
 from crossexam.store import Store
 
+LOOKAHEAD = 1000
+"""How many trials that do not fit are passed over in search of one that does."""
 POLL = 0.2
-"""Seconds between looks at trials that another run has taken."""
+"""Seconds to wait for a job to end before looking again at trials that another run has taken."""
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Progress:
     failed: int = 0
     blocked: int = 0
     running: dict[int, str] = field(default_factory=dict)
+    place: str = ""
+    """Where it runs, if not simply here."""
     last: Row | None = None
 
 
@@ -76,38 +81,39 @@ class Runner:
         executor = self.start_executor(modules)
         self._commit = commit(self.project.root)
         self._jobs: dict[int, Trial | Build] = {}
+        self._active: set[str] = set()
+        self._busy = self._lent = 0
         self._started: dict[int, str] = {}
         self._broken: dict[str, str] = {}
         # Longest first keeps the machine busy to the end; the limit is the best guess of length that there is.
-        waiting.sort(key=lambda trial: -trial.experiment.needs.minutes)
+        queue = deque(sorted(waiting, key=lambda trial: -trial.experiment.needs.minutes))
         try:
-            while waiting or self._jobs:
-                waiting = self._start_some(executor, waiting)
+            while queue or self._jobs:
+                self._progress.place = executor.describe()
+                self._start_some(executor, queue)
                 if not self._jobs:
                     time.sleep(POLL)  # all that is left is being run by others
-                for outcome in executor.wait(POLL if waiting and not self._full(executor, waiting) else 1.0):
+                for outcome in executor.wait(POLL):
                     self._finish(outcome)
         finally:
             executor.close()
 
-    def _start_some(self, executor: Executor, waiting: list[Trial]) -> list[Trial]:
-        """Start what fits and return what is still to do."""
-        left = []
-        for trial in waiting:
+    def _start_some(self, executor: Executor, waiting: deque[Trial]) -> None:
+        """Start what fits, in order, and take it out of `waiting`; a plan may have many thousands of trials."""
+        capacity, gpus = executor.capacity, executor.gpus
+        passed: list[Trial] = []
+        while waiting and self._busy < capacity and len(passed) < LOOKAHEAD:
+            trial = waiting.popleft()
             if self._settled(trial):
                 continue
-            if self._busy() and self._busy() + trial.experiment.needs.cpus > executor.capacity:
-                left.append(trial)
-                continue
             missing = [build for build in trial.builds if not self.artifact_file(build).is_file()]
-            if missing:
-                left.append(trial)
-                self._start(executor, missing[0])
-            elif trial.needs_gpu and any(self._gpu(job) for job in self._jobs.values()):
-                left.append(trial)  # one trial at a time has the GPU
-            elif self._start(executor, trial) is False:
-                left.append(trial)
-        return left
+            job = missing[0] if missing else trial
+            fits = not self._busy or self._busy + _cpus(job) <= capacity
+            lendable = not _gpu(job) or self._lent < gpus
+            if fits and lendable and self._start(executor, job) and job is trial:
+                continue
+            passed.append(trial)
+        waiting.extendleft(reversed(passed))
 
     def _settled(self, trial: Trial) -> bool:
         """Whether nothing is left to do for it: another run has measured it, or its artifact cannot be built."""
@@ -119,7 +125,7 @@ class Runner:
         return False
 
     def _start(self, executor: Executor, job: Trial | Build) -> bool:
-        if any(job.fingerprint == other.fingerprint for other in self._jobs.values()):
+        if job.fingerprint in self._active:
             return False
         if not self.store.lock(job.fingerprint):
             return False  # another run has it; look again later
@@ -132,10 +138,17 @@ class Runner:
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
         number = executor.start(self._trial_job(job) if isinstance(job, Trial) else self._build_job(job))
         self._jobs[number] = job
+        self._active.add(job.fingerprint)
+        self._count(job, 1)
         self._started[number] = started
         self._progress.running[number] = job.name if isinstance(job, Trial) else f"artifact {job.artifact.name}"
         self.listener(self._progress)
         return True
+
+    def _count(self, job: Trial | Build, sign: int) -> None:
+        """Keep count of the CPUs and GPUs that running jobs have."""
+        self._busy += sign * _cpus(job)
+        self._lent += sign * _gpu(job)
 
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
@@ -164,6 +177,8 @@ class Runner:
 
     def _finish(self, outcome: Outcome) -> None:
         job = self._jobs.pop(outcome.id)
+        self._active.discard(job.fingerprint)
+        self._count(job, -1)
         self._progress.running.pop(outcome.id)
         if edited := self.project.edited(job.code):
             cause = f"{', '.join(edited)} changed during the run, so what was measured is unknown: run it again"
@@ -184,15 +199,9 @@ class Runner:
         self._progress.last = row
         self.listener(self._progress)
 
-    def _busy(self) -> int:
-        return sum(_cpus(job) for job in self._jobs.values())
 
-    def _full(self, executor: Executor, waiting: Iterable[Trial]) -> bool:
-        return self._busy() + min(_cpus(trial) for trial in waiting) > executor.capacity
-
-    @staticmethod
-    def _gpu(job: Trial | Build) -> bool:
-        return job.needs_gpu if isinstance(job, Trial) else job.gpu
+def _gpu(job: Trial | Build) -> bool:
+    return job.needs_gpu if isinstance(job, Trial) else job.gpu
 
 
 def _cpus(job: Trial | Build) -> int:

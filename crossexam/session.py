@@ -26,6 +26,8 @@ class Settings:
     jobs: int
     fresh: bool = False
     inline: bool = False
+    cluster: str = ""
+    """The address of a Ray cluster: "auto", "ray://host:10001", or "local" to start one here."""
 
 
 def default_jobs() -> int:
@@ -41,6 +43,10 @@ def run_papers(
     trials = [trial for paper in papers for trial in plan(paper, project, settings.selection)]
 
     def start(modules: set[str]) -> Executor:
+        if settings.cluster:
+            from crossexam.cluster import RayExecutor  # Ray is an optional extra
+
+            return RayExecutor(root, modules, settings.cluster)
         return InlineExecutor(root) if settings.inline else LocalExecutor(root, modules, settings.jobs)
 
     runner = Runner(store, project, start, listener, settings.fresh)

@@ -23,6 +23,7 @@ from crossexam.rules import EffectRule, ExactRule, LevelRule, OrderRule, Resourc
 
 if TYPE_CHECKING:
     from crossexam.audit import Audit
+    from crossexam.compare import Comparison
     from crossexam.judge import Finding, Judgement
     from crossexam.runner import Progress
     from crossexam.session import Explanation
@@ -213,13 +214,33 @@ def audit_line(found: Audit) -> str:
     """An audit in one sentence."""
     parts = []
     for kind in ("listed", "generated"):
-        counted = [one for one in found.faults if one["kind"] == kind and not one["excused"]]
+        counted = [one for one in found.faults if one["kind"] == kind and one["ran"] and not one["excused"]]
         parts.append(f"{sum(bool(one['red']) for one in counted)} of {len(counted)} {kind} faults caught")
+    if found.untried:
+        parts.append(f"{found.untried} faults not tried for lack of time")
     alarms, judged = found.false_alarms()
     low, high = found.alarm_rate
     parts.append(f"{alarms} false alarms in {judged} controls" + (f" (rate {low:.2f} to {high:.2f})" if judged else ""))
     parts.append(f"{found.repeated - len(found.unrepeatable)} of {found.repeated} trials repeat bit for bit")
     return f"{found.paper}: audit {'passed' if found.passed else 'FAILED'}: {', '.join(parts)}; {found.seconds:.0f} s."
+
+
+def comparison(found: Comparison) -> None:
+    """What two sides have in common, and the series and verdicts in which they differ."""
+    out = console()
+    say = functools.partial(out.print, soft_wrap=True)
+    say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
+    if found.differences:
+        table = Table("series", "a", "b", "z", box=None, header_style="bold")
+        for one in found.differences[:40]:
+            table.add_row(escape(one.what), number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
+        out.print(table)
+        if len(found.differences) > 40:
+            say(f"and {len(found.differences) - 40} more: --json has them all")
+    for claim, a, b in found.verdicts:
+        say(f"[bold]{escape(claim)}[/bold]: {a} in {escape(found.a)}, {b} in {escape(found.b)}")
+    if not found.verdicts:
+        say("No verdict differs.")
 
 
 def failures(rows: Sequence[Row]) -> None:
@@ -315,7 +336,8 @@ class Live:
         counts = [(progress.cached, "cached"), (progress.failed, "failed"), (progress.blocked, "blocked")]
         words = ", ".join(f"{count} {name}" for count, name in counts if count)
         if self._bar is not None:
-            now = f"{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
+            place = f"{progress.place}; " if progress.place else ""
+            now = f"{place}{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
             self._bar.update(self._task, total=progress.total, completed=ended, description=escape(now))
         elif self._quiet or not self._each_trial:
             return

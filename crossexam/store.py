@@ -37,7 +37,12 @@ CREATE TABLE audits (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, pa
 CREATE TRIGGER audits_are_facts BEFORE UPDATE ON audits BEGIN SELECT RAISE(ABORT, 'audits are append-only'); END;
 CREATE TRIGGER audits_stay BEFORE DELETE ON audits BEGIN SELECT RAISE(ABORT, 'audits are append-only'); END;
 """
-MIGRATIONS: tuple[str, ...] = (CREATE, AUDITS)
+NIGHTS = """
+CREATE TABLE nights (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TRIGGER nights_are_facts BEFORE UPDATE ON nights BEGIN SELECT RAISE(ABORT, 'nights are append-only'); END;
+CREATE TRIGGER nights_stay BEFORE DELETE ON nights BEGIN SELECT RAISE(ABORT, 'nights are append-only'); END;
+"""
+MIGRATIONS: tuple[str, ...] = (CREATE, AUDITS, NIGHTS)
 """MIGRATIONS[n] takes a database of version n to version n + 1. An empty database has version 0."""
 
 
@@ -191,6 +196,17 @@ class Store:
         query = "SELECT claim, series FROM verdicts WHERE paper = ? ORDER BY seq"
         return dict(self._connection.execute(query, (paper,)))
 
+    def last_verdicts(self, paper: str) -> dict[str, tuple[str, str]]:
+        """The series and the verdict of each claim's last judgement."""
+        query = "SELECT claim, series, verdict FROM verdicts WHERE paper = ? ORDER BY seq"
+        return {claim: (series, verdict) for claim, series, verdict in self._connection.execute(query, (paper,))}
+
+    def verdict_history(self, paper: str) -> list[dict[str, str]]:
+        """All recorded verdicts of a paper, oldest first."""
+        query = "SELECT at, claim, series, verdict FROM verdicts WHERE paper = ? ORDER BY seq"
+        names = ("at", "claim", "series", "verdict")
+        return [dict(zip(names, entry, strict=True)) for entry in self._connection.execute(query, (paper,))]
+
     def add_audit(self, paper: str, at: str, body: Mapping[str, Any]) -> None:
         """Append what an audit found."""
         with self._transaction() as connection:
@@ -201,6 +217,15 @@ class Store:
         query = "SELECT body FROM audits WHERE paper = ? ORDER BY seq DESC LIMIT 1"
         found = self._connection.execute(query, (paper,)).fetchone()
         return json.loads(found[0]) if found else None
+
+    def add_night(self, at: str, body: Mapping[str, Any]) -> None:
+        """Append what a night found."""
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO nights (at, body) VALUES (?, ?)", (at, canonical(body)))
+
+    def nights(self) -> list[dict[str, Any]]:
+        """What all nights found, oldest first."""
+        return [json.loads(body) for (body,) in self._connection.execute("SELECT body FROM nights ORDER BY seq")]
 
     def lock(self, fingerprint: str) -> bool:
         """Take a trial for this process, or learn that another run has it. The kernel frees it if we die."""

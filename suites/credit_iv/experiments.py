@@ -352,6 +352,27 @@ def points(*, arm: str, seed: int, device: torch.device) -> Metrics:
     }
 
 
+def by_hand(*, arm: str, seed: int, device: torch.device) -> Metrics:
+    """Merging and the default scale on cases small enough to do by hand."""
+    cases = [
+        # The last of two bins is too small: one bin is left.
+        ([90.0, 2.0], [7.0, 1.0], True, [0, 0]),
+        # The middle bin has odds of 2 : 1, as the right one, but fewer goods than either: it goes to the right.
+        ([10.0, 2.0, 200.0], [100.0, 1.0, 100.0], True, [0, 1, 1]),
+        # As categories, the first may join the last.
+        ([2.0, 10.0, 200.0], [1.0, 100.0, 100.0], False, [0, 1, 0]),
+    ]
+    wrong = [
+        method.merge_small_bins(np.array(goods), np.array(bads), 0.05, ordered=ordered).tolist() != labels
+        for goods, bads, ordered, labels in cases
+    ]
+    log_odds = torch.tensor([50.0, 100.0], dtype=torch.float64).log()
+    return {
+        "wrong_merges": float(sum(wrong)),
+        "default_scale_gap": _gap(method.score(log_odds), torch.tensor([600.0, 620.0], dtype=torch.float64)),
+    }
+
+
 # Small tier: German credit, and scikit-learn's breast cancer.
 
 

@@ -14,6 +14,7 @@ from baselines.adaptation import (
     Source,
     Tent,
     cross_entropy,
+    error_rate,
     online_errors,
     reverse_kl,
     squared_error,
@@ -145,3 +146,5 @@ def test_cross_entropy_has_the_gradient_of_kl() -> None:
 def test_errors_are_counted_per_batch() -> None:
     stream = [(torch.eye(3), torch.tensor([0, 1, 0])), (torch.eye(3), torch.arange(3))]
     assert online_errors(lambda x: x, stream) == pytest.approx([1 / 3, 0])
+    stream.append((torch.eye(3)[:1], torch.tensor([2])))
+    assert error_rate(lambda x: x, stream) == pytest.approx(2 / 7)

@@ -119,6 +119,7 @@ def finished(sandbox: Sandbox) -> bool:
     return len({row.subject for row in rows(sandbox) if row.health == "done"}) == TRIALS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_thirty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     measured, verdicts = {}, {}

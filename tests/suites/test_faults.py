@@ -14,6 +14,7 @@ from crossexam.store import Store
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("slug", sorted(suite_folders(ROOT)))
 def test_every_planted_fault_turns_a_claim_red(slug: str, tmp_path: Path) -> None:

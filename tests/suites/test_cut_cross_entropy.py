@@ -1,0 +1,182 @@
+"""Cut cross-entropy by hand, in half precision, what it refuses, its kernels, and the protocols at a tiny size."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from reference.catalog import get
+from suites.cut_cross_entropy import experiments, text
+from suites.cut_cross_entropy.method import PRESETS, Accumulator, linear_cross_entropy, streaming_log_sum_exp
+from tests.conftest import ROOT
+
+CPU = torch.device("cpu")
+E = torch.eye(2, dtype=torch.float64)
+C = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]], dtype=torch.float64)
+X = torch.tensor([0, 1])
+
+
+def test_loss_by_hand() -> None:
+    """Logits (1, 0, 0) and (0, 2, 0)."""
+    expected = [math.log(math.e + 2) - 1, math.log(math.e**2 + 2) - 2]
+    assert linear_cross_entropy(E, C, X, reduction="none").tolist() == pytest.approx(expected)
+    assert float(linear_cross_entropy(E, C, X)) == pytest.approx(sum(expected) / 2)
+    assert float(linear_cross_entropy(E, C, X, reduction="sum")) == pytest.approx(sum(expected))
+
+
+def test_z_loss_and_log_sum_exp_by_hand() -> None:
+    lse = [math.log(math.e + 2), math.log(math.e**2 + 2)]
+    loss, found = linear_cross_entropy(E, C, X, reduction="none", z_loss=0.5, return_lse=True)
+    assert found.tolist() == pytest.approx(lse)
+    assert loss.tolist() == pytest.approx([lse[0] - 1 + 0.5 * lse[0] ** 2, lse[1] - 2 + 0.5 * lse[1] ** 2])
+
+
+def test_shape_of_batches_and_shift() -> None:
+    e, x = torch.randn(3, 5, 2, dtype=torch.float64), torch.randint(3, (3, 5))
+    assert linear_cross_entropy(e, C, x, reduction="none", shift=2).shape == (3, 3)
+    expected = F.cross_entropy((e[:, :-1] @ C.T).flatten(0, 1), x[:, 1:].flatten())
+    assert float(linear_cross_entropy(e, C, x, shift=1)) == pytest.approx(float(expected))
+
+
+def test_all_tokens_ignored() -> None:
+    e, ignored = E.clone().requires_grad_(), torch.full((2,), -100)
+    for gradients in ("auto", "backward"):
+        loss = linear_cross_entropy(e, C, ignored, gradients=gradients)
+        assert loss.isnan()
+        assert float(linear_cross_entropy(e, C, ignored, reduction="sum", gradients=gradients).detach()) == 0
+        assert linear_cross_entropy(e, C, ignored, reduction="none", gradients=gradients).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("gradients", ["forward", "backward"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_no_worse_than_the_plain_loss(preset: str, gradients: str, dtype: torch.dtype) -> None:
+    """Error against float64, beside that of cross-entropy in the same dtype, of the loss and of the gradients."""
+    rng = torch.Generator().manual_seed(0)
+    half = [torch.randn(shape, generator=rng).to(dtype).requires_grad_() for shape in ((37, 16), (123, 16))]
+    x = torch.randint(123, (37,), generator=rng)
+    wide = [one.detach().double().requires_grad_() for one in half]
+    truth = F.cross_entropy(wide[0] @ wide[1].T, x)
+    plain = F.cross_entropy(half[0] @ half[1].T, x)
+    loss = linear_cross_entropy(*half, x, gradients=gradients, block=(16, 32), **PRESETS[preset])
+    error, allowed = (float((one - truth).detach().abs()) for one in (loss, plain))
+    assert error <= allowed + 1e-5
+    exact, theirs, ours = (
+        torch.autograd.grad(one, given) for one, given in ((truth, wide), (plain, half), (loss, half))
+    )
+    for a, b, c in zip(exact, theirs, ours, strict=True):
+        assert c.dtype == dtype
+        # The sum over four blocks in the input's dtype rounds a few times more than one product does.
+        assert float((c - a).abs().max()) <= 3 * float((b - a).abs().max())
+
+
+def test_no_gradient_and_gradients_of_one_input() -> None:
+    with torch.no_grad():
+        assert not linear_cross_entropy(E.clone().requires_grad_(), C, X).requires_grad
+    c = C.clone().requires_grad_()
+    linear_cross_entropy(E, c, X).backward()
+    assert E.grad is None
+    assert c.grad is not None
+
+
+def test_the_gradients_of_the_forward_pass_are_given_once() -> None:
+    loss = linear_cross_entropy(E.clone().requires_grad_(), C, X)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="backward twice"):
+        loss.backward()
+    loss = linear_cross_entropy(E.clone().requires_grad_(), C, X, gradients="backward")
+    loss.backward(retain_graph=True)
+    loss.backward()
+
+
+def test_streams() -> None:
+    assert streaming_log_sum_exp([torch.zeros(1, 3), torch.zeros(1, 5)]).tolist() == pytest.approx([math.log(8)])
+    with pytest.raises(ValueError, match="at least one"):
+        streaming_log_sum_exp([])
+
+
+def test_kahan_in_bfloat16_by_hand() -> None:
+    """256 + 1 is 256 in bfloat16; four of them with compensation are 260."""
+    for kind, expected in (("input", 256), ("kahan", 260), ("float32", 260)):
+        sums = Accumulator(torch.zeros(1, 1, dtype=torch.bfloat16), kind)
+        for term in (256.0, 1.0, 1.0, 1.0, 1.0):
+            sums.add(slice(0, 1), torch.tensor([[term]]))
+        assert float(sums.total) == expected
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: linear_cross_entropy(E, C.float(), X),
+        lambda: linear_cross_entropy(E, C[:, :1], X),
+        lambda: linear_cross_entropy(E, C[:0], X),
+        lambda: linear_cross_entropy(E, C, X.float()),
+        lambda: linear_cross_entropy(E, C, X[:1]),
+        lambda: linear_cross_entropy(E, C, X + 2),
+        lambda: linear_cross_entropy(E, C, X - 1),
+        lambda: linear_cross_entropy(E, C, X, bias=torch.zeros(2)),
+        lambda: linear_cross_entropy(E, C, X, softcap=0.0),
+        lambda: linear_cross_entropy(E, C, X, shift=2),
+        lambda: linear_cross_entropy(E, C, X, reduction="median"),
+        lambda: linear_cross_entropy(E, C, X, accumulate="float8"),
+        lambda: linear_cross_entropy(E, C, X, filter_eps=1.0),
+        lambda: linear_cross_entropy(E, C, X, block=(0, 8)),
+        lambda: linear_cross_entropy(E, C, X, gradients="forward", return_lse=True),
+    ],
+)
+def test_refuses_what_is_no_problem(call) -> None:
+    with pytest.raises(ValueError, match="must"):
+        call()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is absent: PyTorch for CUDA brings it")
+def test_kernels_in_the_interpreter() -> None:
+    """Forward and backward in float32 against float64, the same blocks kept; in a process that Triton finds prepared."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.suites.cut_cross_entropy_kernels"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2e-4
+
+
+def test_costs_at_a_tiny_size() -> None:
+    found = experiments.costs(arm="method", seed=1000, device=CPU, n=16, d=8, v=64, rounds=2)
+    assert len(found["cce_both_ms"]) == len(found["plain_forward_mib"]) == 2
+    assert min(found["cce_both_mib"]) > 0
+
+
+def test_memory_at_a_small_size() -> None:
+    found = experiments.memory(arm="method", seed=1000, device=CPU, n=512, d=8, v=8192)
+    assert found["forward_ratio"] > 5
+    assert found["beyond_vector"] <= 64
+
+
+def test_language_model_at_a_tiny_size() -> None:
+    if not get("wikitext-2-heldout").available:
+        pytest.skip(f"data set 'wikitext-2-heldout' is absent: {get('wikitext-2-heldout').remedy}")
+    found = experiments.language_model(arm="method", seed=1000, device=CPU, vocabulary=300, steps=2)
+    assert found["curve_gap"] < 1e-4
+    assert 0 <= found["sorted"] <= 1
+    words = text.corpus(300)
+    assert int(words.train.max()) == 299
+    assert len(words.validation) == 10_000
+
+
+def test_convergence_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WikiText-103's files: lines of words between blanks."""
+    folder = tmp_path / "wikitext-103-v1"
+    folder.mkdir()
+    for part in ("train", "valid", "test"):
+        lines = [" ".join(f"word{(7 * n * n) % 50}" for n in range(row, row + 30)) for row in range(20)]
+        (folder / f"wiki.{part}.tokens").write_text(" \n " + " \n ".join(lines) + " \n")
+    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+    found = experiments.convergence(arm="method", seed=1000, device=CPU, vocabulary=20, steps=2)
+    assert all(math.isfinite(value) for value in found.values())

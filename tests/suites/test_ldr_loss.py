@@ -1,0 +1,265 @@
+"""The losses by hand, what they refuse, and the protocols on a few rows of Letter and of CIFAR-100's format."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from baselines.models import mlp
+from baselines.training import fit, step_decay
+from reference.catalog import get
+from suites.ldr_loss import contenders, experiments, images, letters, method
+from suites.ldr_loss.contenders import LOSSES, RATES, with_noise
+
+CPU = torch.device("cpu")
+SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.5, -0.5, 3.0]], dtype=torch.float64)
+TARGETS = torch.tensor([0, 1])
+
+
+def test_ldr_kl_by_hand() -> None:
+    """delta = (0, -1 + c, -2 + c) and (1 + c, 0, 3.5 + c), c = 0.5, lam = 2."""
+    expected = [
+        2 * math.log((1 + math.exp(-0.25) + math.exp(-0.75)) / 3),
+        2 * math.log((math.exp(0.75) + 1 + math.exp(2)) / 3),
+    ]
+    values = method.ldr_kl(SCORES, TARGETS, lam=2.0, margin=0.5, reduction="none")
+    assert values.tolist() == pytest.approx(expected)
+    assert float(method.ldr_kl(SCORES, TARGETS, lam=2.0, margin=0.5)) == pytest.approx(sum(expected) / 2)
+    assert float(method.ldr_kl(SCORES, TARGETS, lam=2.0, margin=0.5, reduction="sum")) == pytest.approx(sum(expected))
+
+
+def test_ends_by_hand() -> None:
+    assert method.ldr_kl(SCORES, TARGETS, lam=0, margin=1.5, reduction="none").tolist() == [0.5, 5.0]
+    linear = method.ldr_kl(SCORES, TARGETS, lam=math.inf, margin=1.5, reduction="none")
+    assert linear.tolist() == pytest.approx([0.0, (2.5 + 5.0) / 3])
+
+
+def test_gradients_of_ldr_kl() -> None:
+    free = SCORES.clone().requires_grad_()
+    for lam in (0.3, 7.0, torch.tensor([0.4, 3.0], dtype=torch.float64)):
+        assert torch.autograd.gradcheck(lambda f, lam=lam: method.ldr_kl(f, TARGETS, lam=lam, margin=0.1), free)
+    assert torch.autograd.gradgradcheck(lambda f: method.ldr_kl(f, TARGETS, lam=2.0), free)
+
+
+@pytest.mark.parametrize("lam", [1e-6, 0.1, 1.0, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_size_of_scores_and_lam_is_finite(lam: float, dtype: torch.dtype) -> None:
+    scores = (1e4 * SCORES).to(dtype).requires_grad_()
+    loss = method.ldr_kl(scores, TARGETS, lam=lam, margin=0.1)
+    loss.backward()
+    assert loss.dtype == dtype
+    assert torch.isfinite(loss)
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_general_form_with_a_quadratic_penalty_of_two_classes() -> None:
+    """max over p of p m - (p - 1/2)^2 with p in [0, 1]: p = 1/2 + m / 2, cut off at 0 and 1."""
+    scores, targets = torch.tensor([[0.0, 0.4], [0.0, 5.0]], dtype=torch.float64), torch.tensor([0, 0])
+    value = method.ldr(scores, targets, lambda p: 0.5 * (p - 0.5).square().sum(1))
+    assert value.tolist() == pytest.approx([0.4 * 0.7 - 0.04, 5 - 0.25], abs=1e-6)
+
+
+def test_adaptive_lambda_solves_its_equation_and_confident_scores_lower_it() -> None:
+    delta = method.margins(SCORES, TARGETS, 0.1)
+    lam = method.adaptive_lambda(delta, lam0=2.0, alpha=2.0)
+    p = (delta / lam[:, None]).softmax(1)
+    torch.testing.assert_close(lam, 2 - 2 * (p * (3 * p).log()).sum(1) / (2 * math.log(3)))
+    assert (method.adaptive_lambda(3 * delta, lam0=2.0, alpha=2.0) < lam).all()
+    assert len(method.adaptive_lambda(delta[:0], lam0=2.0, alpha=2.0)) == 0
+
+
+def test_adaptive_loss_learns_through_the_scores_only() -> None:
+    free = SCORES.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: method.aldr_kl(f, TARGETS, lam0=2.0), free)
+
+
+def test_table_is_saved_and_moves_with_the_module() -> None:
+    loss = method.ALDRKL(5, lam0=1.0)
+    loss(SCORES.float(), TARGETS, torch.tensor([3, 0]))
+    assert (loss.lam != 1).tolist() == [True, False, False, True, False]
+    again = method.ALDRKL(5, lam0=1.0)
+    again.load_state_dict(loss.state_dict())
+    assert torch.equal(again.lam, loss.lam)
+    assert loss.double().lam.dtype == torch.float64
+
+
+def test_normalised_scores() -> None:
+    for softplus in (True, False):
+        scores = method.normalised(SCORES, softplus=softplus)
+        torch.testing.assert_close(scores.abs().sum(1), torch.full((2,), 3.0, dtype=torch.float64))
+        assert torch.equal(scores.argsort(1), SCORES.argsort(1))
+    assert method.normalised(torch.zeros(1, 3), softplus=False).tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: method.ldr_kl(SCORES[0], TARGETS, lam=1.0),
+        lambda: method.ldr_kl(SCORES[:, :1], TARGETS * 0, lam=1.0),
+        lambda: method.ldr_kl(SCORES.long(), TARGETS, lam=1.0),
+        lambda: method.ldr_kl(SCORES, TARGETS.float(), lam=1.0),
+        lambda: method.ldr_kl(SCORES, TARGETS + 2, lam=1.0),
+        lambda: method.ldr_kl(SCORES, TARGETS, lam=-1.0),
+        lambda: method.ldr_kl(SCORES, TARGETS, lam=math.nan),
+        lambda: method.ldr_kl(SCORES, TARGETS, lam=torch.ones(3)),
+        lambda: method.ldr_kl(SCORES, TARGETS, lam=1.0, margin=-0.1),
+        lambda: method.ldr_kl(SCORES, TARGETS, lam=1.0, reduction="median"),
+        lambda: method.ldr(SCORES, TARGETS, method.divergence, domain="cube"),
+        lambda: method.aldr_kl(SCORES, TARGETS, alpha=1.0),
+        lambda: method.aldr_kl(SCORES, TARGETS, lam0=0.0),
+        lambda: method.ALDRKL(3, labels="code"),
+        lambda: method.ALDRKL(3, alpha=0.5),
+        lambda: with_noise(TARGETS, "symmetric-0.1", torch.arange(3), seed=0),
+    ],
+)
+def test_refuses_what_is_no_problem(call) -> None:
+    with pytest.raises(ValueError, match="must"):
+        call()
+
+
+# The comparison.
+
+
+def test_uniform_noise_can_draw_the_class_itself_and_is_nested() -> None:
+    labels = torch.arange(26).repeat(2000)
+    mild, strong = (with_noise(labels, f"uniform-{rate}", letters.partners(), seed=0) for rate in (0.3, 0.6))
+    assert float((strong != labels).double().mean()) == pytest.approx(0.6 * 25 / 26, abs=0.01)
+    changed = mild != labels
+    assert torch.equal(mild[changed], strong[changed])
+    assert torch.equal(with_noise(labels, "clean", letters.partners(), seed=0), labels)
+
+
+def test_class_noise_swaps_the_pairs() -> None:
+    partner = letters.partners()
+    assert torch.equal(partner[partner], torch.arange(26))
+    assert int((partner != torch.arange(26)).sum()) == 20
+    assert partner[ord("O") - ord("A")] == ord("Q") - ord("A")
+    labels = torch.arange(26).repeat(100)
+    noisy = with_noise(labels, "class-1.0", partner, seed=0)
+    assert torch.equal(noisy, partner[labels])
+
+
+def synthetic(rows: int = 300) -> letters.Split:
+    generator = torch.Generator().manual_seed(1000)
+    inputs = torch.rand(rows, 16, generator=generator) * 2 - 1
+    labels = torch.randint(26, (rows,), generator=generator)
+    return letters.Split(*((inputs[part], labels[part]) for part in (slice(200), slice(200, 250), slice(250, None))))
+
+
+def test_stacked_networks_train_as_each_would_alone() -> None:
+    data, noise = synthetic(), "uniform-0.3"
+    together = letters.train_all(data, ["clean", noise], epochs=3, seed=1000)
+    labels = with_noise(data.train[1], noise, letters.partners(), seed=2000)
+    for name, rate in (("cross_entropy", 0), ("ldr_10", 1)):
+        loss, alone = contenders.all_losses(200, 12)[name], letters.network(1000)
+        fit(
+            alone, data.train[0], labels, lambda m, b, loss=loss: loss(m(b.inputs), b.targets, b.ids).mean(),
+            epochs=3, batch_size=64, drop_last=False, seed=1000, schedule=step_decay([6, 9]),
+            optimizer=lambda p, rate=rate: torch.optim.SGD(p, lr=RATES[rate], momentum=0.9, weight_decay=5e-3),
+        )  # fmt: skip
+        with torch.no_grad():
+            best = alone(data.test[0]).topk(5, dim=1).indices
+        hits = (best == data.test[1][:, None]).cumsum(1).double().mean(0)
+        torch.testing.assert_close(together["test"][rate, LOSSES.index(name), 1], hits, atol=0.021, rtol=0)
+
+
+def test_a_network_that_diverges_does_not_stop_the_others() -> None:
+    copies = letters.Copies(letters.network(0), 2)
+    with torch.no_grad():
+        copies.weights[0][0] = math.inf
+    scores = copies(synthetic().train[0])
+    losses = F.cross_entropy(scores.flatten(0, 1), synthetic().train[1].repeat(2), reduction="none").view(2, -1).mean(1)
+    torch.nan_to_num(losses, nan=0.0, posinf=0.0).sum().backward()
+    assert torch.isfinite(copies.weights[0].grad[1]).all()
+    assert float(copies.weights[0].grad[1].abs().max()) > 0
+
+
+def test_the_table_of_a_stacked_loss_is_that_of_its_own_network() -> None:
+    together = letters.train_all(synthetic(), ["clean", "uniform-0.6"], epochs=1, seed=1000)
+    assert together["lam"].shape == (3, len(RATES), 2, 200)
+    assert (together["lam"] < 10).all()
+    assert (together["lam"] >= 5).all()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not get("letter").available:
+        pytest.skip(f"data set 'letter' is absent: {get('letter').remedy}")
+    path = tmp_path_factory.mktemp("artifact") / "trained.safetensors"
+    save_file(experiments.trained(seed=1000, device=CPU, rows=500, epochs=1), path)
+    return path
+
+
+def test_letter(trained: Path) -> None:
+    sizes = {"seed": 1000, "device": CPU, "rows": 500, "epochs": 1, "trained": trained}
+    for loss in ("cross_entropy", "aldr_softplus"):
+        metrics = experiments.letter(arm=loss, noise="uniform-0.6", **sizes)
+        assert metrics["learning_rate"] in RATES
+        assert [metrics[f"top{k}"] for k in range(1, 6)] == sorted(metrics[f"top{k}"] for k in range(1, 6))
+    contrasts = experiments.letter_contrasts(arm="method", **sizes)
+    assert np.isfinite(list(contrasts.values())).all()
+
+
+def test_letter_folds(tmp_path: Path) -> None:
+    if not get("letter").available:
+        pytest.skip(f"data set 'letter' is absent: {get('letter').remedy}")
+    sizes = {"seed": 4, "device": CPU, "noise": "class-0.5", "rows": 500, "epochs": 1}
+    save_file(experiments.trained_folds(**sizes), tmp_path / "fold.safetensors")
+    metrics = experiments.letter_folds(arm="gce", trained_folds=tmp_path / "fold.safetensors", **sizes)
+    assert 0 <= metrics["top1"] <= metrics["top5"] <= 1
+
+
+@pytest.mark.parametrize("arm", ["ldr_0_5", "crammer_singer"])
+def test_linear_scores(arm: str) -> None:
+    assert 0.8 < experiments.linear_scores(arm=arm, seed=1000, device=CPU)["rank_correlation"] <= 1
+
+
+@pytest.fixture
+def _cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIFAR-100's binary format: a few records of noise, the rest of its size in zeros."""
+    folder = tmp_path / "cifar100" / "cifar-100-binary"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 50_000), ("test", 10_000)):
+        records = rng.integers(0, 256, (60, 3074), dtype=np.uint8)
+        records[:, 1] = np.arange(60) % 100
+        with (folder / f"{name}.bin").open("wb") as file:
+            file.write(records.tobytes())
+            file.truncate(count * 3074)
+    for kind, count in (("coarse", 20), ("fine", 100)):
+        (folder / f"{kind}_label_names.txt").write_text("".join(f"name{number}\n" for number in range(count)))
+    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_cifar100")
+@pytest.mark.parametrize("arm", ["cross_entropy", "aldr_softplus"])
+def test_cifar100_from_disk(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "resnet18_cifar", lambda classes: mlp([3 * 32 * 32, classes], nn.ReLU))
+    metrics = experiments.cifar100(arm=arm, seed=1000, device=CPU, noise="class-0.5", epochs=3, rows=60)
+    assert metrics["learning_rate"] in RATES
+    assert 0 <= metrics["top1"] <= metrics["top5"] <= 1
+
+
+@pytest.mark.usefixtures("_cifar100")
+def test_resnet_on_cifar100_from_disk() -> None:
+    data = images.fold(0, "uniform-0.6", CPU, rows=20)
+    metrics = images.train(data, "ldr_10", 0.1, epochs=1, seed=1000)
+    assert json.dumps(metrics)
+    assert len(data.train[1]) == 16
+
+
+def test_crops_are_parts_of_the_image() -> None:
+    ramp = torch.arange(32.0).expand(4, 3, 32, 32)
+    crops = images.augment(ramp, torch.Generator().manual_seed(0))
+    assert crops.shape == ramp.shape
+    assert crops.min() >= 0 and crops.max() <= 31
+    steps = crops.diff(dim=-1)[..., 1:-1].abs()
+    torch.testing.assert_close(steps, torch.full_like(steps, 30 / 32))
