@@ -49,7 +49,12 @@ def halve(steps: Sequence[str], verdict: Callable[[str], str], note: Note) -> Cu
 
 def commits(root: Path, good: str, bad: str) -> list[str]:
     """The commits from `good` to `bad`, oldest first. Raises BisectError where one does not lead to the other."""
-    ends = [_git(root, "rev-parse", "--verify", f"{end}^{{commit}}").strip() for end in (good, bad)]
+    ends = []
+    for end in (good, bad):
+        try:
+            ends.append(_git(root, "rev-parse", "--verify", "--quiet", f"{end}^{{commit}}").strip())
+        except BisectError:
+            raise BisectError(f"'{end}' is no commit: `git log` lists them") from None
     between = _git(root, "rev-list", "--first-parent", "--reverse", f"{ends[0]}..{ends[1]}").split()
     if not between:
         raise BisectError(f"{bad} does not come after {good}: swap them, or give --package to bisect its versions")

@@ -41,6 +41,8 @@ def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path |
     from crossexam import session  # here, so that other commands need not wait for it
     from crossexam.audit import as_record
 
+    if minutes <= 0:
+        raise BadUsage(f"--minutes {minutes:g}: more than 0")
     root = project_root()
     found = []
     with open_store(root) as store:
@@ -92,7 +94,7 @@ def nightly(papers: Slugs, minutes: float, jobs: int | None, report: Path | None
 
 
 @app.command(
-    epilog="Examples: crossexam compare rows.jsonl cpu-x86_64 | crossexam compare v0.1 HEAD | "
+    epilog="Examples: crossexam compare rows.jsonl cpu-x86_64 | crossexam compare HEAD~1 HEAD | "
     "crossexam compare cpu-x86_64 cuda-nvidia-h200"
 )
 @click.argument("a")
@@ -153,7 +155,7 @@ def report(
 
 
 @app.command(
-    epilog="Examples: crossexam bisect credit-iv iv-is-jeffreys --good v0.1 --bad HEAD | "
+    epilog="Examples: crossexam bisect credit-iv iv-is-jeffreys --good HEAD~9 --bad HEAD | "
     "crossexam bisect credit-iv form-c-is-closest --package scipy --good 1.15.3 --bad 1.17.1 --version 1.16.0"
 )
 @click.argument("paper")

@@ -16,9 +16,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,6 @@ class _Sent:
 
     job: dict[str, Any]
     lost: int = 0
-    began: float = field(default_factory=time.monotonic)
 
 
 class RayExecutor:

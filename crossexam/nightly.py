@@ -125,8 +125,8 @@ class Watchman:
             at=began.isoformat(timespec="seconds"), commit=commit(self.project.root),
             seconds=round(time.monotonic() - self._started, 1), ran=len(ran), repeated=len(repeated),
             left=len(changed) - len(ran), series=count, changes=tuple(changes), flips=tuple(_flips(before, judged)),
-            unequal=tuple(_name(old) for old, new in unequal(rows) if new.fingerprint in tonight),
-            failed=tuple(f"{_name(row)}: {row.cause}" for row in measured if row.health in ("error", "timeout")),
+            unequal=tuple(old.name for old, new in unequal(rows) if new.fingerprint in tonight),
+            failed=tuple(f"{row.name}: {row.cause}" for row in measured if row.health in ("error", "timeout")),
             unexpected=tuple(
                 f"{slug}/{one.claim.id}: expected {one.claim.expected}, judged {one.verdict}"
                 for slug, one in claims if one.as_expected is False
@@ -226,11 +226,6 @@ def _flips(before: dict[str, dict[str, tuple[str, str]]], judged: dict[str, list
             last = before[slug].get(one.claim.id, ("", ""))[1]
             if one.verdict is not None and last and last != one.verdict:
                 yield Flip(slug, one.claim.id, last, one.verdict)
-
-
-def _name(row: Row) -> str:
-    point = ",".join(f"{key}={value}" for key, value in row.params.items())
-    return f"{row.paper}/{row.experiment}/{row.arm}{f'[{point}]' if point else ''}#{row.seed}"
 
 
 def markdown(night: Night) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from crossexam.environment import device_class, gpu_name, libraries, version
 from crossexam.paper import TIERS, Artifact, Experiment, Needs, Paper, Tier
-from crossexam.rows import digest
+from crossexam.rows import digest, trial_name
 from crossexam.source import Project
 from reference.catalog import DataError, catalog, get
 
@@ -63,8 +63,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Readable, and unique within a plan."""
-        point = ",".join(f"{key}={value}" for key, value in self.params.items())
-        return f"{self.paper.slug}/{self.experiment.name}/{self.arm}{f'[{point}]' if point else ''}#{self.seed}"
+        return trial_name(self.paper.slug, self.experiment.name, self.arm, self.params, self.seed)
 
 
 @dataclass(frozen=True)

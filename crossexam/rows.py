@@ -49,6 +49,11 @@ class Row:
         """A digest of all fields: the same row imported twice is the same row."""
         return digest(asdict(self))
 
+    @property
+    def name(self) -> str:
+        """The trial's, readable."""
+        return trial_name(self.paper, self.experiment, self.arm, self.params, self.seed)
+
     def as_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, **asdict(self)}
 
@@ -58,6 +63,12 @@ class Row:
         if record.get("schema") != SCHEMA:
             raise ValueError(f"a row of schema {record.get('schema')!r}; this version reads schema {SCHEMA}")
         return Row(**{name: value for name, value in record.items() if name != "schema"})
+
+
+def trial_name(paper: str, experiment: str, arm: str, params: Mapping[str, Any], seed: int) -> str:
+    """A trial's name: readable, and unique within a plan."""
+    point = ",".join(f"{key}={value}" for key, value in params.items())
+    return f"{paper}/{experiment}/{arm}{f'[{point}]' if point else ''}#{seed}"
 
 
 def canonical(value: Any) -> str:

@@ -249,15 +249,10 @@ def failures(rows: Sequence[Row]) -> None:
     seen: set[str] = set()
     for row in rows:
         if row.health in ("error", "timeout"):
-            say(f"[red]{row.health}[/red] {escape(_trial(row))}: {escape(row.cause)}")
+            say(f"[red]{row.health}[/red] {escape(row.name)}: {escape(row.cause)}")
             if row.tail and row.cause not in seen:
                 say("\n".join(f"    | {escape(line)}" for line in row.tail.splitlines()[-15:]))
             seen.add(row.cause)
-
-
-def _trial(row: Row) -> str:
-    point = ",".join(f"{key}={value}" for key, value in row.params.items())
-    return f"{row.paper}/{row.experiment}/{row.arm}{f'[{point}]' if point else ''}#{row.seed}"
 
 
 def explanations(found: Sequence[Explanation]) -> None:
@@ -347,7 +342,7 @@ class Live:
         elif progress.last is not None and progress.done + progress.failed >= self._counted:
             self._counted = progress.done + progress.failed + 1
             row = progress.last
-            self._out.print(f"[{ended}/{progress.total}] {row.health} {_trial(row)} {row.seconds:.2f} s", markup=False)
+            self._out.print(f"[{ended}/{progress.total}] {row.health} {row.name} {row.seconds:.2f} s", markup=False)
 
 
 def paper_record(loaded: Paper) -> dict[str, Any]:
@@ -405,7 +400,7 @@ def trial_record(trial: Trial, cached: bool) -> dict[str, Any]:
 
 
 def failure_record(row: Row) -> dict[str, Any]:
-    return {"trial": _trial(row), "health": row.health, "cause": row.cause, "tail": row.tail}
+    return {"trial": row.name, "health": row.health, "cause": row.cause, "tail": row.tail}
 
 
 def health_counts(rows: Sequence[Row]) -> dict[str, int]:

@@ -155,6 +155,13 @@ def test_costs_are_judged_after_some_days_and_from_ten_per_cent_on() -> None:
     assert screen(1.05, days=8) == 0
 
 
+@pytest.mark.parametrize("command", ["audit", "nightly"])
+def test_no_time_is_refused(toy: Sandbox, command: str) -> None:
+    refused = toy.run(command, "toy", "--minutes", "0")
+    assert refused.returncode == 2
+    assert "--minutes 0: more than 0" in refused.stderr
+
+
 NIGHTLY = """
 [paper]
 title = "Watched"
@@ -267,6 +274,9 @@ def test_bisect_over_commits_and_over_versions(sandbox: Sandbox) -> None:
     swapped = sandbox.run("bisect", "toy", "below-two", "--good", "HEAD", "--bad", revisions[0])
     assert swapped.returncode == 2
     assert "does not come after" in swapped.stderr
+    unknown = sandbox.run("bisect", "toy", "below-two", "--good", "nowhere", "--bad", "HEAD")
+    assert unknown.returncode == 2
+    assert "'nowhere' is no commit" in unknown.stderr
 
 
 def test_bisect_over_versions(sandbox: Sandbox) -> None:
