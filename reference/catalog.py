@@ -18,7 +18,7 @@ from typing import Any
 from reference import cache
 
 CHUNK = 1 << 20
-CATALOGUES = ("catalog.toml", "catalog_text.toml", "canonical.toml", "canonical_text.toml")
+CATALOGUES = ("catalog.toml", "catalog_text.toml", "checkpoints.toml", "canonical.toml", "canonical_text.toml")
 STATES = ("bundled", "auto", "manual", "restricted")
 
 

@@ -1,0 +1,101 @@
+"""Metrics of translation, ranking and segmentation, each by the field's library, with its conventions written down.
+
+BLEU and chrF need `crossexam[metrics]` (sacrebleu). Accuracy, F1 and AUC are scikit-learn's, which needs no wrapping;
+calibration errors are in `baselines.calibration`, spans of tags in `baselines.tagging`. Not torchmetrics: importing it
+takes longer than most trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix, ndcg_score
+
+GAINS = ("linear", "exponential")
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str = "13a") -> float:
+    """Corpus BLEU, 0 to 100, of detokenised sentences with one reference each: sacreBLEU's, n-grams up to 4.
+
+    `tokenize` is sacreBLEU's name of its tokeniser: "13a" (mteval's), "intl", "zh", "char", "none". Zero counts of
+    n-grams are smoothed as mteval does ("exp"). Raises ValueError for unequal or empty corpora.
+    """
+    from sacrebleu.metrics import BLEU
+
+    _paired(hypotheses, references)
+    return float(BLEU(tokenize=tokenize).corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str], *, words: int = 0) -> float:
+    """Corpus chrF2, 0 to 100: characters up to 6-grams; with `words=2` it is chrF++."""
+    from sacrebleu.metrics import CHRF
+
+    _paired(hypotheses, references)
+    return float(CHRF(word_order=words).corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def _paired(first: Sequence[object], second: Sequence[object]) -> None:
+    if not first or len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} are to be compared one by one")
+
+
+def ndcg(
+    scores: Sequence[torch.Tensor], grades: Sequence[torch.Tensor], k: int | None = 10, *, gain: str = "linear"
+) -> float:
+    """Mean over queries of nDCG@k; each query has scores and non-negative grades of its candidates, both (C,).
+
+    The gain is the grade, as in trec_eval, or 2^grade - 1 ("exponential"). Candidates of equal score share the mean of
+    their gains. A query without a positive grade counts 0, as in trec_eval when every query is averaged.
+    """
+    _paired(scores, grades)
+    if gain not in GAINS:
+        raise ValueError(f"the gain is {' or '.join(GAINS)}, not '{gain}'")
+    if any(bool((grade < 0).any()) for grade in grades):
+        raise ValueError("grades below 0: what is judged as not relevant has grade 0")
+    gains = [grade.double() if gain == "linear" else 2.0 ** grade.double() - 1 for grade in grades]
+    pairs = zip(gains, scores, strict=True)
+    return float(
+        np.mean([ndcg_score(g[None].cpu(), s[None].double().cpu(), k=k) if g.any() else 0.0 for g, s in pairs])
+    )
+
+
+def mrr(scores: Sequence[torch.Tensor], grades: Sequence[torch.Tensor], k: int | None = 10) -> float:
+    """Mean over queries of 1 / rank of the first candidate with a positive grade; 0 where none is among the first k.
+
+    Candidates of equal score rank in the order in which they stand.
+    """
+    _paired(scores, grades)
+    ranked = [
+        grade[score.argsort(descending=True, stable=True)][:k] > 0 for score, grade in zip(scores, grades, strict=True)
+    ]
+    return float(np.mean([1 / (1 + int(found.int().argmax())) if found.any() else 0.0 for found in ranked]))
+
+
+def class_iou(
+    predicted: torch.Tensor, target: torch.Tensor, classes: int, *, ignore: int | None = None
+) -> torch.Tensor:
+    """Intersection over union of each class, counted over all pixels of all images: float64 (classes,).
+
+    Both hold class numbers and have the same shape, whatever it is. Pixels whose target is `ignore` are left out;
+    a class that occurs in neither is NaN. Dice is 2 IoU / (1 + IoU).
+    """
+    if predicted.shape != target.shape:
+        raise ValueError(f"predictions {tuple(predicted.shape)} for targets {tuple(target.shape)}")
+    kept = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
+    counts = confusion_matrix(target[kept].cpu(), predicted[kept].cpu(), labels=range(classes)).astype(np.float64)
+    both = counts.diagonal()
+    either = counts.sum(0) + counts.sum(1) - both
+    return torch.from_numpy(np.divide(both, either, out=np.full(classes, np.nan), where=either > 0))
+
+
+def mean_iou(predicted: torch.Tensor, target: torch.Tensor, classes: int, *, ignore: int | None = None) -> float:
+    """Mean of `class_iou` over the classes that occur."""
+    return float(class_iou(predicted, target, classes, ignore=ignore).nanmean())
+
+
+def mean_dice(predicted: torch.Tensor, target: torch.Tensor, classes: int, *, ignore: int | None = None) -> float:
+    """Mean over the classes that occur of 2 |A and B| / (|A| + |B|)."""
+    iou = class_iou(predicted, target, classes, ignore=ignore)
+    return float((2 * iou / (1 + iou)).nanmean())

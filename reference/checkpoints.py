@@ -1,0 +1,27 @@
+"""Checkpoints of pretrained language models, as Hugging Face lays them out: the folder, for transformers to read.
+
+Imports neither torch nor transformers; `baselines.language_models.pretrained` makes a model of the folder.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from reference.catalog import DataError, get
+
+
+def _folder(name: str, split: str) -> Path:
+    """The folder with config.json, weights and tokenizer, verified."""
+    if split != "all":
+        raise DataError(f"'{name}' has no split '{split}': a checkpoint is whole")
+    return get(name).require()
+
+
+gpt2 = partial(_folder, "gpt2")
+opt_125m = partial(_folder, "opt-125m")
+opt_1_3b = partial(_folder, "opt-1.3b")
+opt_6_7b = partial(_folder, "opt-6.7b")
+qwen2_5_0_5b = partial(_folder, "qwen2.5-0.5b")
+qwen2_5_7b = partial(_folder, "qwen2.5-7b")
+gemma_2_2b = partial(_folder, "gemma-2-2b")
