@@ -112,9 +112,7 @@ class SplitLinear(nn.Module):
     The others are quantised, as are their weights; the published threshold is 6.
     """
 
-    def __init__(
-        self, linear: nn.Linear, *, activation: Quantiser, weight: Quantiser, threshold: float = 6.0
-    ) -> None:
+    def __init__(self, linear: nn.Linear, *, activation: Quantiser, weight: Quantiser, threshold: float = 6.0) -> None:
         super().__init__()
         if threshold < 0:
             raise ValueError(f"a threshold of magnitudes is not negative, got {threshold}")

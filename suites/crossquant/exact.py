@@ -129,6 +129,8 @@ def limits(seed: int) -> Metrics:
         if alpha == 0.0:
             by_column = per_token(x.T, bits=bits).T
             worst.note(per_column_gap=gap(method.crossquant(x, bits=bits, alpha=0.0), by_column))
+    tie = torch.tensor([[14.0, 1.0]], dtype=torch.float64)  # 4 bits, per token: D = 2, and 1 is the zero bound
+    worst.note(ties_outside=float(not method.kernel(tie, method.step_sizes(tie, bits=4, alpha=1.0))[0, 1]))
     return worst.metrics
 
 
@@ -322,7 +324,7 @@ def zeros_and_types(seed: int) -> Metrics:
     return worst.metrics
 
 
-def networks(seed: int) -> Metrics:
+def layers(seed: int) -> Metrics:
     """`quantise_`, `calibrate`, `diagnose_layers` and `without_kernel` on a network of two layers, by hand."""
     torch.manual_seed(seed)
     model = mlp([12, 16, 5]).double()
@@ -338,7 +340,7 @@ def networks(seed: int) -> Metrics:
         return nn.functional.linear(quantise(inner, "3"), weight(second.weight), second.bias)
 
     def quantised(**options: object) -> torch.Tensor:
-        return method.quantise_(_copy(model), **options)(x)  # type: ignore[arg-type]
+        return method.quantise_(_copy(model), **options)(x)
 
     eight, four = (partial(method.quantise_weight, bits=bits) for bits in (8, 4))
     by_four = partial(method.quantise_weight, bits=4, group_size=4)
@@ -361,12 +363,8 @@ def networks(seed: int) -> Metrics:
             quantised(activation_bits=4, weight_bits=4, group_size=4, alpha=0.4, columns=columns),
             static,
         ),
-        "weights_only_gap": gap(
-            quantised(activation_bits=None, weight_bits=4), by_layers(as_is, four).detach()
-        ),
-        "per_token_gap": gap(
-            quantised(**token), by_layers(lambda x, name: per_token(x, bits=4), whole).detach()
-        ),
+        "weights_only_gap": gap(quantised(activation_bits=None, weight_bits=4), by_layers(as_is, four).detach()),
+        "per_token_gap": gap(quantised(**token), by_layers(lambda x, name: per_token(x, bits=4), whole).detach()),
         "skip_gap": gap(part, expected_part),
         "removed_gap": gap(method.without_kernel(model, bits=4)(x), removed),
         "cut_gap": gap(method.without_kernel(model, bits=4, alpha=0.2, threshold=3.0)(x), cut),

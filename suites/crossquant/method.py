@@ -1,4 +1,4 @@
-r"""CrossQuant: activations quantised by the geometric mean of their row's and their column's maximum (arXiv:2410.07505).
+r"""CrossQuant: activations quantised by a geometric mean of their row's and column's maxima (arXiv:2410.07505).
 
 X in R^{T x I} is what a linear layer reads: T tokens (every leading dimension of a tensor, flattened) and I input
 channels. For N bits, q = 2^(N-1) - 1 is the largest code, and
@@ -162,9 +162,10 @@ def diagnose(
     alpha: float = DEFAULT_ALPHA,
     columns: torch.Tensor | None = None,
 ) -> Diagnosis:
-    """`Diagnosis` of an input (..., I) and a weight (O, I) that stays as it is."""
+    """`Diagnosis` of an input (..., I) and a weight (O, I) that stays as it is, both in the type of the steps."""
     steps = step_sizes(x, bits=bits, alpha=alpha, columns=columns)
-    error = crossquant(x, bits=bits, alpha=alpha, columns=columns) - x
+    x, weight = x.to(steps), weight.to(steps)
+    error = codes(x, steps, bits=bits) * steps - x
     return Diagnosis(
         kernel=kernel_proportion(x, steps),
         kernel_of_nonzeros=kernel_proportion(x, steps, exact_zeros=False),
@@ -338,7 +339,7 @@ def watch(
     """Run the model on all batches and call observe(name, layer, its input) for every linear layer in each."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        return lambda layer, inputs: observe(name, layer, inputs[0])  # type: ignore[arg-type]
+        return lambda layer, inputs: observe(name, layer, inputs[0])
 
     handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in linear_layers(model, skip).items()]
     try:
