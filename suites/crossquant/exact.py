@@ -6,6 +6,7 @@ Activations are heavy-tailed (Student's t with 2 degrees of freedom) with outlie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from functools import partial
 
 import numpy as np
@@ -185,7 +186,9 @@ def kernel_sizes(seed: int) -> Metrics:
         cases_one.append(float(method.case_one(spiked).double().mean()))
     return metrics | {
         "gaussian_excess": max(gaussian),
+        "gaussian_larger": float(sum(excess > 0 for excess in gaussian)),
         "small_row_excess": max(small_rows),
+        "small_row_larger": float(sum(excess > 0 for excess in small_rows)),
         "outlier_excess": max(outliers),
         "outlier_case_one": max(cases_one),
     }
@@ -256,6 +259,7 @@ def diagnostics(seed: int) -> Metrics:
         error = codes * steps.numpy() - values
         product = partial(np.dot, b=weight.numpy().T)
         norms = [np.linalg.norm(of(error)) / np.linalg.norm(of(values)) for of in (lambda a: a, product)]
+        tiny = method.diagnose(1e-6 * x, weight, bits=bits, alpha=alpha)
         threshold = float(np.exp(rng.normal()))
         worst.note(
             share_gap=gap(np.array([found.kernel, found.kernel_of_nonzeros, found.exact_zeros]), np.array(shares)),
@@ -265,6 +269,7 @@ def diagnostics(seed: int) -> Metrics:
             ),
             case_gap=abs(found.case_one - (np.abs(values).max(0) >= np.abs(values).max(1, keepdims=True)).mean()),
             norm_gap=gap(np.array([found.input_error, found.output_error]), np.array(norms)),
+            scale_gap=gap(np.array(astuple(tiny)), np.array(astuple(found))),
             removed_gap=gap(method.remove_kernel(x, steps), np.where(zero, 0.0, values)),
             threshold_gap=gap(
                 method.remove_kernel(x, steps, threshold=threshold),
@@ -272,6 +277,8 @@ def diagnostics(seed: int) -> Metrics:
             ),
             restored_gap=gap(method.restore_kernel(x, steps, bits=bits), np.where(zero, values, codes * steps.numpy())),
         )
+    nothing = method.diagnose(torch.zeros(3, 4), torch.ones(2, 4), bits=8)
+    worst.note(nothing_gap=gap(np.array(astuple(nothing)), np.array([1.0, 0.0, 1.0, 1.0, 0.0, 0.0])))
     return worst.metrics
 
 
@@ -305,6 +312,7 @@ def zeros_and_types(seed: int) -> Metrics:
                 quantise = partial(method.crossquant, bits=bits, alpha=alpha)
                 worst.note(
                     zero_gap=gap(quantise(torch.zeros_like(x)), torch.zeros_like(x)),
+                    zero_step_gap=gap(method.step_sizes(torch.zeros(2, 3), bits=bits, alpha=alpha), torch.ones(2, 3)),
                     hollow_gap=gap(quantise(hollow)[1:, 1:], quantise(hollow[1:, 1:])),
                     hollow_rest=float(max(quantise(hollow)[0].abs().max(), quantise(hollow)[:, 0].abs().max())),
                 )
