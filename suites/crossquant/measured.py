@@ -117,33 +117,32 @@ def kernel_is_causal(seed: int, dataset: str, bits: int, scale: int, trained: Pa
         "removed_surplus": accuracies["float"] - accuracies["removed"] - drop / 2,
         "restored_surplus": accuracies["restored"] - accuracies["quantised"] - drop / 2,
     }
-    swept = [removal(model, test, bits, threshold) for threshold in np.geomspace(0.01, 10, 13)]
-    kernels, nonzeros, found = (list(column) for column in zip(*swept, strict=True))
-    harmless = [
-        share for share, accuracy in zip(nonzeros, found, strict=True) if accuracies["float"] - accuracy <= 0.01
-    ]
-    return metrics | {
+    return metrics | (removal_sweep(model, test, bits) if scale == 100 else {})
+
+
+def removal_sweep(model: nn.Module, data: Data, bits: int) -> Metrics:
+    """Accuracy without all that is within a multiple of the per-token zero bound, and the shares of hidden entries."""
+    thresholds = [float(threshold) for threshold in np.geomspace(0.01, 10, 13)]
+    shares: list[list[tuple[float, float]]] = []  # for each layer and batch, for each threshold: of all, of non-zeros
+
+    def observe(name: str, layer: nn.Linear, x: torch.Tensor) -> None:
+        steps = method.step_sizes(x, bits=bits, alpha=1.0)
+        counted = (partial(method.kernel_proportion, x, threshold * steps) for threshold in thresholds)
+        shares.append([(share(), share(exact_zeros=False)) for share in counted])
+
+    method.watch(model, data[0].split(IMAGES), observe, skip=networks.HIDDEN[:1])
+    kernels, nonzeros = np.array(shares).mean(0).T.tolist()
+    cut = (method.without_kernel(model, bits=bits, threshold=threshold) for threshold in thresholds)
+    found = [scores(network, data)[0] for network in cut]
+    plain = scores(model, data)[0]
+    harmless = [share for share, accuracy in zip(nonzeros, found, strict=True) if plain - accuracy <= 0.01]
+    return {
         "sweep": float(spearmanr(kernels, found).statistic),
         "harmless_share": max(harmless, default=0.0),
         "sweep_kernel": kernels,
         "sweep_nonzero_kernel": nonzeros,
         "sweep_accuracy": found,
     }
-
-
-def removal(model: nn.Module, data: Data, bits: int, threshold: float) -> tuple[float, float, float]:
-    """(share of hidden entries removed, of those that are not 0, accuracy), for a multiple of the per-token bound."""
-    shares, nonzeros = [], []
-
-    def observe(name: str, layer: nn.Linear, x: torch.Tensor) -> None:
-        if name != networks.HIDDEN[0]:
-            steps = threshold * method.step_sizes(x, bits=bits, alpha=1.0)
-            shares.append(method.kernel_proportion(x, steps))
-            nonzeros.append(method.kernel_proportion(x, steps, exact_zeros=False))
-
-    method.watch(model, data[0].split(IMAGES), observe)
-    without = method.without_kernel(model, bits=bits, threshold=threshold)
-    return float(np.mean(shares)), float(np.mean(nonzeros)), scores(without, data)[0]
 
 
 def mean(rows: Sequence[method.Diagnosis], name: str) -> float:
@@ -155,11 +154,11 @@ def activation_statistics(seed: int, dataset: str, scale: int, trained: Path) ->
     """S3 and the zeros of the ReLU: what quantisers do to the inputs of the three layers behind a ReLU."""
     images, tensors = networks.parts(dataset, seed).test[0][:1000], load_file(trained)
     model = networks.load_mlp(dataset, tensors, scale)
+    default = SWEEP.index(method.DEFAULT_ALPHA)
     metrics: Metrics = {}
-    for bits in (4, 8):
+    for bits in (4, 8):  # the last ones are used below
         swept = [hidden_rows(model, images, bits, alpha) for alpha in SWEEP]
         kernels, errors = (np.array([mean(rows, name) for rows in swept]) for name in ("kernel", "output_error"))
-        default = SWEEP.index(method.DEFAULT_ALPHA)
         metrics |= {
             f"kernels_a{bits}": kernels.tolist(),
             f"errors_a{bits}": errors.tolist(),
@@ -169,15 +168,13 @@ def activation_statistics(seed: int, dataset: str, scale: int, trained: Path) ->
             f"zero_excess_a{bits}": float(np.log(errors[0] / errors[1:].min())),
             f"kernel_error_correlation_a{bits}": float(spearmanr(kernels, errors).statistic),
         }
-    return metrics | kernel_statistics(
-        hidden_rows(model, images, 8, 1.0), hidden_rows(model, images, 8, method.DEFAULT_ALPHA)
-    )
+    return metrics | kernel_statistics(token=swept[-1], cross=swept[default])
 
 
 def hidden_rows(model: nn.Module, images: torch.Tensor, bits: int, alpha: float) -> list[method.Diagnosis]:
     """The diagnoses of the layers that read a ReLU."""
-    found = method.diagnose_layers(model, images.split(IMAGES), bits=bits, alpha=alpha)
-    return [row for name, row in found.items() if name != networks.HIDDEN[0]]
+    batches = images.split(IMAGES)
+    return list(method.diagnose_layers(model, batches, bits=bits, alpha=alpha, skip=networks.HIDDEN[:1]).values())
 
 
 def kernel_statistics(token: Sequence[method.Diagnosis], cross: Sequence[method.Diagnosis]) -> Metrics:
@@ -250,7 +247,7 @@ def decoding(seed: int, bits: int, trained_decoder: Path) -> Metrics:
         return method.crossquant(x, bits=bits)
 
     def one_by_one(x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([together(token[None])[0] for token in x.flatten(0, -2)]).view_as(x)
+        return torch.vmap(lambda token: together(token[None])[0])(x.flatten(0, -2)).view_as(x)
 
     errors: dict[str, list[float]] = {"together": [], "one_by_one": []}
 
