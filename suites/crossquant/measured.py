@@ -52,6 +52,7 @@ def chosen(
 def quantised_mlp(arm: str, seed: int, dataset: str, trained: Path) -> Metrics:
     """S1: test accuracy and loss with 8-bit weights, 4- or 8-bit activations, and outliers of 1, 10 and 100."""
     data, tensors = networks.parts(dataset, seed), load_file(trained)
+    plain = scores(networks.load_mlp(dataset, tensors, 1), data.test)[0]
     metrics: Metrics = {}
     for scale in SCALES:
         load = partial(networks.load_mlp, dataset, tensors, scale)
@@ -60,7 +61,11 @@ def quantised_mlp(arm: str, seed: int, dataset: str, trained: Path) -> Metrics:
             build = partial(quantised_copy, arm, load, bits, columns, ())
             model, alpha = chosen(arm, build, lambda model: scores(model, data.val)[1])
             accuracy, loss = scores(model, data.test)
-            metrics |= {f"accuracy_a{bits}_x{scale}": accuracy, f"loss_a{bits}_x{scale}": loss}
+            metrics |= {
+                f"accuracy_a{bits}_x{scale}": accuracy,
+                f"drop_a{bits}_x{scale}": plain - accuracy,
+                f"loss_a{bits}_x{scale}": loss,
+            }
             if alpha is not None:
                 metrics[f"alpha_a{bits}_x{scale}"] = alpha
     return metrics
@@ -224,6 +229,7 @@ def quantised_decoder(arm: str, seed: int, trained_decoder: Path) -> Metrics:
     """S4 at small scale: nats per byte of the test part, W8A8 and W8A4, without outliers and with outliers of 100."""
     found, tensors = networks.text(), load_file(trained_decoder)
     test, val, calibration = _rows(found.test, 160), _rows(found.validation, 80), _rows(found.train, 64)
+    plain = nats(networks.load_decoder(tensors, 1, seed), test)
     metrics: Metrics = {}
     for scale in (1, 100):
         load = partial(networks.load_decoder, tensors, scale, seed)
@@ -231,7 +237,8 @@ def quantised_decoder(arm: str, seed: int, trained_decoder: Path) -> Metrics:
         for bits in (8, 4):
             build = partial(quantised_copy, arm, load, bits, columns, ("head",))
             model, alpha = chosen(arm, build, lambda model: nats(model, val))
-            metrics[f"nats_w8a{bits}_x{scale}"] = nats(model, test)
+            score = nats(model, test)
+            metrics |= {f"nats_w8a{bits}_x{scale}": score, f"rise_w8a{bits}_x{scale}": score - plain}
             if alpha is not None:
                 metrics[f"alpha_w8a{bits}_x{scale}"] = alpha
     return metrics

@@ -53,9 +53,11 @@ def wikitext(
     if arm in ("per_token", "crossquant"):
         alpha = 1.0 if arm == "per_token" else method.DEFAULT_ALPHA
         metrics |= kernels(model, rows[:4], chosen.activation_bits, alpha)
+    plain = float(row_nats(model, rows, batch_size=1).double().mean())
     quantised(arm, model, chosen, columns, skip=SKIP)
     nats = row_nats(model, rows, batch_size=1)
-    return metrics | {"nats": float(nats.double().mean()), "perplexity": perplexity(nats)}
+    mean_nats = float(nats.double().mean())
+    return metrics | {"nats": mean_nats, "rise": mean_nats - plain, "perplexity": perplexity(nats)}
 
 
 def kernels(model: PreTrainedModel, rows: torch.Tensor, bits: int, alpha: float) -> Metrics:

@@ -205,6 +205,7 @@ def test_opt_from_disk(arm: str, opt_folder: Path) -> None:
     assert metrics["perplexity"] == pytest.approx(math.exp(metrics["nats"]))
     plain = experiments.opt_125m(arm="float", setting="w8a8", **SMALL)
     assert metrics["nats"] == pytest.approx(plain["nats"], abs=0.02)
+    assert metrics["rise"] == pytest.approx(metrics["nats"] - plain["nats"], abs=1e-6)
     assert ("kernel" in metrics) == (arm in ("per_token", "crossquant"))
 
 
