@@ -259,7 +259,7 @@ def diagnostics(seed: int) -> Metrics:
         error = codes * steps.numpy() - values
         product = partial(np.dot, b=weight.numpy().T)
         norms = [np.linalg.norm(of(error)) / np.linalg.norm(of(values)) for of in (lambda a: a, product)]
-        tiny = method.diagnose(1e-6 * x, weight, bits=bits, alpha=alpha)
+        tiny = method.diagnose(1e-6 * x[None], weight, bits=bits, alpha=alpha)  # a batch of one sequence
         threshold = float(np.exp(rng.normal()))
         worst.note(
             share_gap=gap(np.array([found.kernel, found.kernel_of_nonzeros, found.exact_zeros]), np.array(shares)),
