@@ -48,6 +48,9 @@ class Needs(Validated):
     """Limit of what one trial keeps in its temporary folder, which is removed when it ends."""
     gpu_memory_gib: float = 0.0
     """GPU memory; above zero the trial needs CUDA."""
+    shares_gpu: bool = False
+    """Whether other trials may use the same GPU of a cluster at the same time, each within its memory. Not where time
+    is measured."""
     cpus: int = 1
     """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
 
@@ -57,6 +60,8 @@ class Needs(Validated):
                 yield Flaw(name, "is not positive", "a limit is > 0")
         if self.gpu_memory_gib < 0:
             yield Flaw("gpu_memory_gib", "is negative", "use 0 for no GPU")
+        if self.shares_gpu and not self.gpu_memory_gib:
+            yield Flaw("shares_gpu", "is set without gpu_memory_gib", "say how much memory one trial takes")
 
 
 @dataclass(frozen=True)
