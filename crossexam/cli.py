@@ -453,7 +453,7 @@ def _fetch_missing(papers: list[Paper], selection: Selection) -> None:
 
     experiments = [experiment for paper in papers for experiment in selection.experiments(paper)]
     runnable = [one for one in experiments if not one.needs.gpu_memory_gib or gpu_name()]
-    names = {name for experiment in runnable for name in experiment.needs.data}
+    names = {name for experiment in runnable for name in experiment.needs.sets}
     for name in sorted(names & catalog().keys()):
         if catalog()[name].state == "auto" and not catalog()[name].available:
             try:

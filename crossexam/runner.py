@@ -76,8 +76,8 @@ class Runner:
 
     def _execute(self, waiting: list[Trial]) -> None:
         modules = {"torch", "numpy"}
-        for trial in {(trial.paper.slug, trial.experiment.needs.data): trial for trial in waiting}.values():
-            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.data)
+        for trial in {(trial.paper.slug, trial.experiment.needs.sets): trial for trial in waiting}.values():
+            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.sets)
             modules |= self.project.imported(*(module for module, _ in roots))
         executor = self.start_executor(modules)
         self._commit = commit(self.project.root)
@@ -158,12 +158,12 @@ class Runner:
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.data))
+        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.sets))
         return {
             "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
-            "gpus": self._gpus(trial), "disk_gib": needs.disk_gib, "data": list(needs.data),
+            "gpus": self._gpus(trial), "disk_gib": needs.disk_gib, "data": list(needs.sets),
             "libraries": libraries(foreign),
             "commit": self._commit,
         }  # fmt: skip
