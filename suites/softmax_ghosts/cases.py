@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import mpmath
@@ -11,6 +12,7 @@ from torch import nn
 
 from baselines.landscape import random_direction
 from baselines.models import DigitTransformer, mlp, small_cnn
+from suites.softmax_ghosts import method
 
 Case = tuple[nn.Module, torch.Tensor, dict[str, torch.Tensor]]
 """A model, six random images and a random unit direction, in float64."""
@@ -66,3 +68,32 @@ def two_point_remainder(p: float, t: float) -> float:
         p, t = mpmath.mpf(p), mpmath.mpf(t)
         divergence = mpmath.log(1 - p + p * mpmath.exp(t)) - t * p
         return float(abs(divergence - t**2 * p * (1 - p) / 2))
+
+
+def extremes(seed: int) -> dict[str, float | list[float]]:
+    """The experiment of that name."""
+    far = [abs(method.nearest_zero(np.array([0.0, 0.0, -2000.0]), np.array([-1.0, 1.0, 0.0]))) * 2 / math.pi - 1]
+    for gap in (1500.0, -1500.0):
+        found = abs(method.nearest_zero(np.array([gap, 0.0]), np.array([0.0, 1.0])))
+        far.append(found / method.binary_radius(gap, 1.0) - 1)
+    scaled, miscounted = [], 0
+    for spread in (1e-9, 1.0, 1e9):
+        zero = method.binary_zeros(0.3, spread)[0]
+        found = method.newton_zero(zero * (1 + 0.1j), np.array([0.3, 0.0]), np.array([0.0, spread]))
+        scaled.append(abs(found / zero - 1))
+    for spread in (1.0, 40.0, 400.0):
+        radius = 3000 / spread  # the zeros are i pi (2k + 1) / spread
+        expected = 2 * math.ceil((radius * spread / math.pi - 1) / 2)
+        slopes = np.array([-spread / 2, spread / 2])
+        miscounted += method.zeros_within(radius, np.zeros(2), slopes) != expected
+    model, inputs, _ = next(random_cases(seed))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    still = method.RadiusController(model, torch.optim.SGD(model.parameters(), 1.0)).step(inputs)
+    return {
+        "far_gap": float(np.abs(far).max()),
+        "scale_gap": float(max(scaled)),
+        "miscounted": float(miscounted),
+        "still_factor": still.factor,
+        "still_r": still.r,
+    }

@@ -31,7 +31,7 @@ from baselines.landscape import (
     unit,
 )
 from baselines.models import mlp, resnet18_cifar
-from suites.softmax_ghosts import method, training
+from suites.softmax_ghosts import cases, method, training
 from suites.softmax_ghosts.cases import Scale, gelu_coefficient, log_series, random_cases, softmax, two_point_remainder
 
 Metrics = dict[str, float | list[float]]
@@ -93,6 +93,11 @@ def general_bound(*, arm: str, seed: int, device: torch.device) -> Metrics:
         "strip_modulus": float(min(strip)),
         "disorder": max(disorder),
     }
+
+
+def extremes(*, arm: str, seed: int, device: torch.device) -> Metrics:
+    """Zeros where terms would overflow, lengths of any unit, circles on which terms turn fast; an update of zero."""
+    return cases.extremes(seed)
 
 
 def invariances(*, arm: str, seed: int, device: torch.device) -> Metrics:
