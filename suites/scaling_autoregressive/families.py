@@ -17,9 +17,6 @@ from suites.scaling_autoregressive.method import Architecture, Run
 from suites.scaling_autoregressive.networks import Decoder
 from suites.scaling_autoregressive.sources import NO_LOSS, Examples
 
-SHAPES = ((8, 2), (16, 2), (24, 2), (32, 2), (48, 2), (64, 2))
-"""(width, depth) of the small tier: N = 384, 1536, 3456, 6144, 13824, 24576. Two layers each: deep ones learn late."""
-
 
 @dataclass(frozen=True)
 class Recipe:
