@@ -145,6 +145,10 @@ def learning_rates() -> Metrics:
         "table4_gap": max(relative(method.language_learning_rate(n), rate) for _, n, rate in tables.WIDE.values()),
         "schedule_gap": float(np.abs(factors - expected).max()),
         "no_warmup": method.rate_factor(0, 10, 0),
+        "by_hand_gap": max(
+            relative(method.learning_rate(402_653_184 * 16), 1e-4),
+            relative(method.language_learning_rate(math.exp(8)), 0.002123),
+        ),
         "refused": refusals(lambda: method.rate_factor(0, 5, 5), lambda: method.rate_factor(0, 5, -1)),
     }
 
@@ -361,7 +365,7 @@ def hulls(seed: int) -> Metrics:
         "one_sided_gap": abs(one_sided.offset - 1) + abs(one_sided.exponent - 0.1),
         "one_sided_excess": float((law(raised.compute) / raised.loss - 1).max()),
         "one_sided_touch": float((raised.loss / law(raised.compute) - 1).min()),
-        "size_law_gap": relative(line.scale, 2e-9) + abs(line.exponent + 0.7),
+        "size_law_gap": relative(line.scale, 2e-9) + abs(line.exponent + 0.7) + abs(line.offset),
         "refused": refusals(
             lambda: Run(1.0, np.ones(3), np.ones(2)), lambda: Run(0.0, np.ones(2), np.ones(2)),
             lambda: Run(1.0, np.zeros(2), np.ones(2)), lambda: Run(1.0, np.ones((2, 2)), np.ones((2, 2))),
@@ -384,13 +388,27 @@ def resampling(seed: int) -> Metrics:
     paired, unpaired = (
         method.bootstrap_size_exponents(sizes, tokens, table, draws=60, seed=seed) for table in (easy, apart)
     )
+    rows = np.random.default_rng(seed).integers(20, size=(60, 20))
+    drawn = [
+        np.stack([table[..., row] for row in picked], -1).mean(-1)
+        for table, picked in ((apart, rows[0]), (apart, rows[59]))
+    ]
+    direct = [
+        -method.size_law(
+            method.lower_hull(method.pareto_frontier([Run(*one) for one in zip(sizes, tokens, mean, strict=True)]))
+        ).exponent
+        for mean in drawn
+    ]
+    two_sizes = method.bootstrap_size_exponents(sizes[::11], tokens[::11], losses[::11], draws=3, seed=seed)
     one_size = method.bootstrap_size_exponents(sizes[:1], tokens[:1], losses[:1], draws=3, seed=seed)
     lowest = method.lowest_losses([Run(5.0, np.array([1.0, 2.0, 3.0]), np.array([3.0, 1.5, 2.0]))])
     return {
         "equal_gap": float(np.abs(same - expected).max()) + abs(len(same) - 7),
         "paired_spread": float(paired.std()),
         "unpaired_spread": float(unpaired.std()),
+        "direct_gap": float(max(abs(direct[0] - unpaired[0]), abs(direct[1] - unpaired[59]))),
         "left_out": float(len(one_size)),
+        "two_sizes": float(len(two_sizes)),
         "repeat_gap": float(
             np.abs(unpaired - method.bootstrap_size_exponents(sizes, tokens, apart, draws=60, seed=seed)).max()
         ),
