@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from pathlib import Path
 
@@ -113,6 +114,9 @@ def ground_truth(*, arm: str, seed: int, device: torch.device) -> Metrics:
     }
 
 
+OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, ">": operator.gt}
+
+
 def check_arithmetic(problems: Examples) -> tuple[float, float, float]:
     """(answers that are wrong or not exactly what carries loss, share of tokens with loss, answers)."""
     wrong, count = 0, 0
@@ -123,8 +127,9 @@ def check_arithmetic(problems: Examples) -> tuple[float, float, float]:
         for line in text[1:].split("\n")[:-1]:  # the last one is cut off
             question, answer = line.split("? ")
             first = start + len(question) + 2
-            numbers = question.removeprefix("What is ").removeprefix("Is ").replace(" greater than ", " > ")
-            wrong += str(eval(numbers)) != answer  # digits and one operator that this suite has written
+            numbers = question.removeprefix("What is ").removeprefix("Is ").replace("greater than", ">")
+            left, sign, right = numbers.split(" ")
+            wrong += str(OPERATORS[sign](int(left), int(right))) != answer
             # Target t is token t + 1: the answer and its line end carry loss, the question does not.
             wrong += not bool(mask[first - 1 : first + len(answer)].all())
             wrong += bool(mask[start - 1 : first - 1].any()) if start > 1 else bool(mask[: first - 1].any())
