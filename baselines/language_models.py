@@ -92,7 +92,7 @@ def non_embedding(model: nn.Module) -> int:
 def pretrained(name: str, *, precision: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal LM with its tokenizer, in evaluation mode on the CPU, from the files of the data set `name`.
 
-    `needs.data` of an experiment names the set, such as "opt-125m"; nothing is fetched here, and no code of the
+    `needs.models` of an experiment names the set, such as "opt-125m"; nothing is fetched here, and no code of the
     checkpoint is run. Needs `crossexam[models]`. Raises DataError where the files are absent or hold no causal LM.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -22,17 +22,17 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str 
     `tokenize` is sacreBLEU's name of its tokeniser: "13a" (mteval's), "intl", "zh", "char", "none". Zero counts of
     n-grams are smoothed as mteval does ("exp"). Raises ValueError for unequal or empty corpora.
     """
+    _paired(hypotheses, references)
     from sacrebleu.metrics import BLEU
 
-    _paired(hypotheses, references)
     return float(BLEU(tokenize=tokenize).corpus_score(list(hypotheses), [list(references)]).score)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str], *, words: int = 0) -> float:
     """Corpus chrF2, 0 to 100: characters up to 6-grams; with `words=2` it is chrF++."""
+    _paired(hypotheses, references)
     from sacrebleu.metrics import CHRF
 
-    _paired(hypotheses, references)
     return float(CHRF(word_order=words).corpus_score(list(hypotheses), [list(references)]).score)
 
 

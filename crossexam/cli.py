@@ -15,6 +15,7 @@ import click
 from crossexam import __version__, show
 from crossexam.environment import gpu_name
 from crossexam.paper import TIERS, Paper, Tier
+from crossexam.placement import Gpu
 from crossexam.plan import Selection, Trial, plan
 from crossexam.problems import BadFile, did_you_mean
 from crossexam.project import UnknownPaper, find_paper, project_root, results_folder, suite_folders
@@ -163,6 +164,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
 @OFFLINE
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and leave.")
 @click.option("--cluster", default="", metavar="ADDRESS", help="A Ray cluster: auto, ray://head:10001, or local.")
+@click.option("--accelerator", default="", metavar="TYPE", help="Which GPUs of a cluster that has several types.")
 @click.option("--inline", is_flag=True, help="Run trials in this process, for a debugger.")
 @click.option("--export", type=click.Path(path_type=Path), help="Also write the papers' rows to this file.")
 @AS_JSON
@@ -174,6 +176,7 @@ def run(
     offline: bool,
     dry_run: bool,
     cluster: str,
+    accelerator: str,
     inline: bool,
     export: Path | None,
     as_json: bool,
@@ -181,19 +184,20 @@ def run(
     """Run trials that have no row yet, then judge. Exit code 1: a verdict differs, 3: a trial failed."""
     from crossexam import session  # it brings numpy, which `list` and `plan` can do without
 
-    count = workers(jobs)
+    count, gpu = workers(jobs), None
     if cluster:
-        os.environ["CROSSEXAM_GPU"] = _cluster_gpu(cluster)  # trials run there, not here
+        gpu = _cluster_gpu(cluster, accelerator)
+        os.environ["CROSSEXAM_GPU"] = gpu.name if gpu else ""  # trials run there, not here
+    elif accelerator:
+        raise BadUsage("--accelerator chooses among the GPUs of a cluster: give --cluster, too")
     if dry_run:
-        if cluster:
-            _leave_cluster()
-        return _plan(papers, selection, as_json)
+        return _forecast(papers, selection, gpu, as_json) if cluster else _plan(papers, selection, as_json)
     root = project_root()
     project = Project(root)
     chosen = chosen_papers(root, papers)
     if not offline:
         _fetch_missing(chosen, selection)
-    settings = session.Settings(selection, count, fresh, inline, cluster)
+    settings = session.Settings(selection, count, fresh, inline, cluster, gpu)
     with open_store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
         with show.Live(quiet=as_json) as live:
@@ -384,24 +388,34 @@ def chosen_papers(root: Path, slugs: Slugs) -> list[Paper]:
     return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
 
 
-def _cluster_gpu(address: str) -> str:
+def _cluster_gpu(address: str, accelerator: str) -> Gpu | None:
     """The GPU of a cluster; says what it offers."""
     try:
         from crossexam import cluster
     except ImportError as error:
         raise BadUsage(f"--cluster needs Ray ({error}): python -m pip install 'crossexam[cluster]'") from error
     try:
-        name = cluster.gpu_name_of(address, project_root())
+        gpu = cluster.gpu_of(address, project_root(), accelerator)
     except ConnectionError as error:
         raise BadUsage(f"--cluster {address}: {error}") from error
     print(f"cluster: {cluster.offer()}", file=sys.stderr)
-    return name
+    return gpu
 
 
-def _leave_cluster() -> None:
-    from crossexam import cluster
+def _forecast(papers: Slugs, selection: Selection, gpu: Gpu | None, as_json: bool) -> int:
+    """Where on the cluster that is joined the trials would run; leaves it."""
+    from crossexam import cluster, session
 
+    nodes = cluster.nodes()
     cluster.leave()
+    root = project_root()
+    with open_store(root) as store:
+        found = session.forecast(chosen_papers(root, papers), Project(root), store, selection, nodes, gpu)
+    if as_json:
+        print_json(show.placement_record(found))
+    else:
+        show.placement(found)
+    return AS_EXPECTED
 
 
 def workers(jobs: int | None) -> int:
@@ -439,7 +453,7 @@ def _fetch_missing(papers: list[Paper], selection: Selection) -> None:
 
     experiments = [experiment for paper in papers for experiment in selection.experiments(paper)]
     runnable = [one for one in experiments if not one.needs.gpu_memory_gib or gpu_name()]
-    names = {name for experiment in runnable for name in experiment.needs.data}
+    names = {name for experiment in runnable for name in experiment.needs.sets}
     for name in sorted(names & catalog().keys()):
         if catalog()[name].state == "auto" and not catalog()[name].available:
             try:

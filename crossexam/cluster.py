@@ -25,6 +25,7 @@ import ray
 from ray.exceptions import RayError, TaskCancelledError
 
 from crossexam.executors import ENVIRONMENT, LocalExecutor, Outcome
+from crossexam.placement import SPARE_GIB, Gpu, Node
 from reference.catalog import cache_folder, get
 
 LOST_TIMES = 3
@@ -32,8 +33,8 @@ LOST_TIMES = 3
 SHIPPED_GIB = 8.0
 """Largest data set that is sent to a node; a larger one has to lie there."""
 LEFT_OUT = [".git", ".nox", ".tox", "results", "site", "**/__pycache__", "*.egg-info"]
-SPARE_GIB = 1.0
-"""What a trial's process takes before it allocates anything: torch itself."""
+KIND = "accelerator_type:"
+"""How Ray names the resource that a node with such GPUs has."""
 
 
 @dataclass
@@ -50,8 +51,10 @@ class RayExecutor:
     Raises ConnectionError where there is none.
     """
 
-    def __init__(self, root: Path, modules: Collection[str], address: str = "auto") -> None:
+    def __init__(self, root: Path, modules: Collection[str], address: str = "auto", gpu: Gpu | None = None) -> None:
         connect(address, root)
+        self._gpu = gpu
+        self.gpu_gib = gpu.gib if gpu else 0.0
         self._modules = sorted(modules)
         self._jobs: dict[int, _Sent] = {}
         self._running: dict[Any, int] = {}
@@ -81,10 +84,7 @@ class RayExecutor:
 
     def _submit(self, number: int) -> None:
         job = self._jobs[number].job
-        task = _perform.options(
-            num_cpus=job["threads"], num_gpus=1 if job["gpu"] else 0,
-            memory=int((job["memory_gib"] + SPARE_GIB) * 2**30), max_retries=0,
-        )  # fmt: skip
+        task = _perform.options(**resources(job, self._gpu))
         artifacts = {name: self._artifact(job["arguments"][name]) for name in job["paths"]}
         data = {name: self._data_set(name) for name in job["data"]}
         self._running[task.remote(job, self._modules, artifacts, data)] = number
@@ -192,18 +192,61 @@ def offer() -> str:
     return ", ".join([f"{nodes} nodes", *parts])
 
 
-def gpu_name_of(address: str, root: Path) -> str:
-    """The name of the cluster's GPU as nvidia-smi has it on a node that has one; "" without any."""
+def resources(job: dict[str, Any], gpu: Gpu | None) -> dict[str, Any]:
+    """What Ray must set aside for a job; those that need a GPU all get one of the same type."""
+    kind = gpu.kind if gpu and job["gpu"] else ""
+    return {
+        "num_cpus": job["threads"], "num_gpus": job["gpus"], "memory": int((job["memory_gib"] + SPARE_GIB) * 2**30),
+        "max_retries": 0, "accelerator_type": kind or None,
+    }  # fmt: skip
+
+
+def nodes() -> list[Node]:
+    """The living nodes and what each has in all."""
+    found = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            kind = next((name.removeprefix(KIND) for name in has if name.startswith(KIND)), "")
+            name, gib = node["NodeManagerHostname"], has.get("memory", 0) / 2**30
+            found.append(Node(f"{name} {node['NodeID'][:6]}", has.get("CPU", 0), has.get("GPU", 0), gib, kind))
+    return sorted(found, key=lambda node: node.name)
+
+
+def kind_of(kinds: Collection[str], wanted: str) -> str:
+    """The type of GPU to use: rows of two types are not of one machine class, so one has to be chosen.
+
+    Raises ConnectionError where that is not possible.
+    """
+    known = ", ".join(sorted(kinds)) or "none"
+    if wanted and wanted not in kinds:
+        raise ConnectionError(f"it has no GPU of the type '{wanted}': its types are {known}")
+    if len(kinds) > 1 and not wanted:
+        raise ConnectionError(f"it has GPUs of several types: choose with --accelerator one of {known}")
+    return wanted or next(iter(kinds), "")
+
+
+def gpu_of(address: str, root: Path, wanted: str = "") -> Gpu | None:
+    """The cluster's GPU, of the type that is wanted, as nvidia-smi names it on a node that has one; None without any.
+
+    Raises ConnectionError where there is no cluster, no such type, or a choice to be made.
+    """
     connect(address, root)
+    kinds = {node.kind for node in nodes() if node.gpus and node.kind}
+    kind = kind_of(kinds, wanted)
     if not ray.cluster_resources().get("GPU"):
-        return ""
-    return str(ray.get(_gpu_name.options(num_gpus=0.01).remote()))
+        return None
+    name, memory = ray.get(_gpu.options(num_gpus=0.01, accelerator_type=kind or None).remote())
+    return Gpu(name, memory / 1024, kind)
 
 
 @ray.remote
-def _gpu_name() -> str:
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
+def _gpu() -> tuple[str, float]:
+    """Name and MiB of the first GPU of a node."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    line = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
+    name, _, memory = line.rpartition(", ")
+    return name, float(memory)
 
 
 _here: dict[str, LocalExecutor] = {}

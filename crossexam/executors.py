@@ -56,6 +56,9 @@ class Outcome:
 class Executor(Protocol):
     """Runs jobs. The runner never starts more than `capacity` CPUs and `gpus` GPUs at once."""
 
+    gpu_gib: float
+    """Memory of one GPU, where trials may share it; else 0."""
+
     @property
     def capacity(self) -> int: ...
 
@@ -90,6 +93,7 @@ class LocalExecutor:
     """One process per job, forked from a server that has imported torch."""
 
     gpus = 1
+    gpu_gib = 0.0
 
     def __init__(self, root: Path, modules: Iterable[str], capacity: int) -> None:
         self.capacity = capacity
@@ -250,6 +254,7 @@ class _Lent:
         self.capacity = executor.capacity
         self.start, self.wait, self.describe = executor.start, executor.wait, executor.describe
         self.gpus = executor.gpus
+        self.gpu_gib = executor.gpu_gib
 
     def close(self) -> None:
         """Its owner closes it."""
@@ -260,6 +265,7 @@ class InlineExecutor:
 
     capacity = 1
     gpus = 1
+    gpu_gib = 0.0
 
     def describe(self) -> str:
         return ""

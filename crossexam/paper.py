@@ -39,7 +39,7 @@ class Needs(Validated):
     packages: tuple[str, ...] = ()
     """Importable modules beyond the core dependencies."""
     models: tuple[str, ...] = ()
-    """Pretrained models, by the name that their library knows."""
+    """Pretrained models, by their names in the catalogue: sets like the data, and what reads them is transformers."""
     minutes: float = 5.0
     """Wall-clock limit of one trial."""
     memory_gib: float = 4.0
@@ -48,8 +48,16 @@ class Needs(Validated):
     """Limit of what one trial keeps in its temporary folder, which is removed when it ends."""
     gpu_memory_gib: float = 0.0
     """GPU memory; above zero the trial needs CUDA."""
+    shares_gpu: bool = False
+    """Whether other trials may use the same GPU of a cluster at the same time, each within its memory. Not where time
+    is measured."""
     cpus: int = 1
     """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """All that a trial may load by `reference.load`."""
+        return self.data + self.models
 
     def flaws(self) -> Iterator[Flaw]:
         for name in ("minutes", "memory_gib", "disk_gib", "cpus"):
@@ -57,6 +65,8 @@ class Needs(Validated):
                 yield Flaw(name, "is not positive", "a limit is > 0")
         if self.gpu_memory_gib < 0:
             yield Flaw("gpu_memory_gib", "is negative", "use 0 for no GPU")
+        if self.shares_gpu and not self.gpu_memory_gib:
+            yield Flaw("shares_gpu", "is set without gpu_memory_gib", "say how much memory one trial takes")
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,7 @@ class Experiment(Validated):
                 yield Flaw(f"params.{name}", "is passed by the harness", "choose another name")
             if value == [] or isinstance(value, Mapping):
                 yield Flaw(f"params.{name}", f"is {value!r}", "a parameter is a value or a non-empty list of values")
-        if self.tier == "exact" and any(name not in catalog() or catalog()[name].files for name in self.needs.data):
+        if self.tier == "exact" and any(name not in catalog() or catalog()[name].files for name in self.needs.sets):
             yield Flaw("needs.data", "is not for the exact tier", "the exact tier needs no files: use small")
         if self.tier != "exact":
             missing = [name for name in ("data", "model", "tuning", "evaluation", "deviations") if not self._says(name)]

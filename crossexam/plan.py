@@ -99,11 +99,11 @@ def plan(paper: Paper, project: Project, selection: Selection) -> list[Trial]:
 
 def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project) -> Iterator[Trial]:
     gpu = experiment.needs.gpu_memory_gib > 0
-    roots = definitions(f"{paper.package}.experiments", experiment.name, experiment.needs.data)
+    roots = definitions(f"{paper.package}.experiments", experiment.name, experiment.needs.sets)
     code = project.digests(*roots)
     shared = {
         "code": digest(code),
-        "data": " ".join(f"{name}={_checksum(name)}" for name in experiment.needs.data),
+        "data": " ".join(f"{name}={_checksum(name)}" for name in experiment.needs.sets),
         "threads": str(experiment.needs.cpus),
     }
     where = _setting(project.foreign(*roots), gpu=gpu)
@@ -174,7 +174,7 @@ def _lacking(needs: Needs, slug: str) -> Iterator[str]:
             f"needs CUDA with {needs.gpu_memory_gib:g} GiB: on such a machine run "
             f"`python -m crossexam run {slug} --tier full --export rows.jsonl`, then here `crossexam import rows.jsonl`"
         )
-    for name in needs.data:
+    for name in needs.sets:
         try:
             entry = get(name)
         except DataError as error:
@@ -185,9 +185,8 @@ def _lacking(needs: Needs, slug: str) -> Iterator[str]:
     for package in needs.packages:
         if importlib.util.find_spec(package) is None:
             yield f"needs the package '{package}': python -m pip install {package}"
-    for model in needs.models:
-        if version("transformers") == "absent":
-            yield f"needs the model '{model}', and transformers to load it: python -m pip install 'crossexam[models]'"
+    if needs.models and version("transformers") == "absent":
+        yield f"needs transformers for {', '.join(needs.models)}: python -m pip install 'crossexam[models]'"
 
 
 def matching(trials: Collection[Trial], text: str) -> list[Trial]:

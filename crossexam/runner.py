@@ -13,6 +13,7 @@ from typing import Any
 from crossexam.environment import commit, libraries
 from crossexam.executors import Executor, Outcome
 from crossexam.paper import Needs
+from crossexam.placement import gpu_share
 from crossexam.plan import Build, Trial, definitions
 from crossexam.rows import Row, digest
 from crossexam.source import Project
@@ -75,14 +76,14 @@ class Runner:
 
     def _execute(self, waiting: list[Trial]) -> None:
         modules = {"torch", "numpy"}
-        for trial in {(trial.paper.slug, trial.experiment.needs.data): trial for trial in waiting}.values():
-            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.data)
+        for trial in {(trial.paper.slug, trial.experiment.needs.sets): trial for trial in waiting}.values():
+            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.sets)
             modules |= self.project.imported(*(module for module, _ in roots))
         executor = self.start_executor(modules)
         self._commit = commit(self.project.root)
         self._jobs: dict[int, Trial | Build] = {}
         self._active: set[str] = set()
-        self._busy = self._lent = 0
+        self._busy, self._lent, self._gpu_gib = 0, 0.0, executor.gpu_gib
         self._started: dict[int, str] = {}
         self._broken: dict[str, str] = {}
         # Longest first keeps the machine busy to the end; the limit is the best guess of length that there is.
@@ -109,7 +110,7 @@ class Runner:
             missing = [build for build in trial.builds if not self.artifact_file(build).is_file()]
             job = missing[0] if missing else trial
             fits = not self._busy or self._busy + _cpus(job) <= capacity
-            lendable = not _gpu(job) or self._lent < gpus
+            lendable = self._lent + self._gpus(job) <= gpus + 1e-9
             if fits and lendable and self._start(executor, job) and job is trial:
                 continue
             passed.append(trial)
@@ -148,17 +149,22 @@ class Runner:
     def _count(self, job: Trial | Build, sign: int) -> None:
         """Keep count of the CPUs and GPUs that running jobs have."""
         self._busy += sign * _cpus(job)
-        self._lent += sign * _gpu(job)
+        self._lent += sign * self._gpus(job)
+
+    def _gpus(self, job: Trial | Build) -> float:
+        """How much of a GPU a job takes; an artifact takes a whole one."""
+        return gpu_share(job.experiment.needs, self._gpu_gib) if isinstance(job, Trial) else float(job.gpu)
 
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.data))
+        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.sets))
         return {
             "kind": "trial", "paper": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "arguments": {"arm": trial.arm, "seed": trial.seed, **trial.params, **paths}, "paths": list(paths),
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
-            "disk_gib": needs.disk_gib, "data": list(needs.data), "libraries": libraries(foreign),
+            "gpus": self._gpus(trial), "disk_gib": needs.disk_gib, "data": list(needs.sets),
+            "libraries": libraries(foreign),
             "commit": self._commit,
         }  # fmt: skip
 
@@ -168,6 +174,7 @@ class Runner:
             "kind": "artifact", "paper": build.paper.slug, "module": f"{build.paper.package}.experiments",
             "function": artifact.name, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
             "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
+            "gpus": self._gpus(build),
             "disk_gib": Needs.disk_gib, "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
         }  # fmt: skip
 
@@ -198,10 +205,6 @@ class Runner:
         self._progress.failed += outcome.health != "done"
         self._progress.last = row
         self.listener(self._progress)
-
-
-def _gpu(job: Trial | Build) -> bool:
-    return job.needs_gpu if isinstance(job, Trial) else job.gpu
 
 
 def _cpus(job: Trial | Build) -> int:

@@ -11,6 +11,7 @@ from crossexam.audit import Audit, Auditor, as_record, from_record
 from crossexam.executors import Executor, InlineExecutor, LocalExecutor
 from crossexam.judge import Judgement, judge_paper
 from crossexam.paper import Paper
+from crossexam.placement import Gpu, Node, Placement, place
 from crossexam.plan import Selection, Trial, matching, plan
 from crossexam.rows import Row, canonical
 from crossexam.runner import Listener, Runner
@@ -28,6 +29,8 @@ class Settings:
     inline: bool = False
     cluster: str = ""
     """The address of a Ray cluster: "auto", "ray://host:10001", or "local" to start one here."""
+    gpu: Gpu | None = None
+    """The cluster's GPU."""
 
 
 def default_jobs() -> int:
@@ -46,11 +49,35 @@ def run_papers(
         if settings.cluster:
             from crossexam.cluster import RayExecutor  # Ray is an optional extra
 
-            return RayExecutor(root, modules, settings.cluster)
+            return RayExecutor(root, modules, settings.cluster, settings.gpu)
         return InlineExecutor(root) if settings.inline else LocalExecutor(root, modules, settings.jobs)
 
     runner = Runner(store, project, start, listener, settings.fresh)
     return list(zip(trials, runner.run(trials), strict=True))
+
+
+def forecast(
+    papers: Sequence[Paper],
+    project: Project,
+    store: Store,
+    selection: Selection,
+    nodes: Sequence[Node],
+    gpu: Gpu | None,
+) -> Placement:
+    """Where trials without a row would run, and for how long: as long as the last of their kind, else their limit."""
+    waiting, seconds = [], {}
+    for paper in papers:
+        for row in store.rows(paper.slug):
+            if row.health == "done":
+                seconds[paper.slug, row.experiment, row.arm, canonical(row.params)] = row.seconds
+        trials = plan(paper, project, selection)
+        waiting += [trial for trial in trials if not trial.blocked and not store.done(trial.fingerprint)]
+
+    def minutes(trial: Trial) -> float:
+        known = seconds.get((trial.paper.slug, trial.experiment.name, trial.arm, canonical(trial.params)))
+        return trial.experiment.needs.minutes if known is None else known / 60
+
+    return place(waiting, nodes, gpu, minutes)
 
 
 def judge(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crossexam.audit import Audit
     from crossexam.compare import Comparison
     from crossexam.judge import Finding, Judgement
+    from crossexam.placement import Placement
     from crossexam.runner import Progress
     from crossexam.session import Explanation
     from reference.catalog import DataSet
@@ -79,6 +80,28 @@ def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
     out.print(table)
     for name, obstacle in obstacles.items():
         out.print(f"{name} is blocked: {escape(obstacle)}", soft_wrap=True)
+
+
+def placement(found: Placement) -> None:
+    """What each node of a cluster would run."""
+    table = Table("node", "CPUs", "GPUs", "trials", "minutes in all", box=None, header_style="bold")
+    for load in found.loads:
+        gpus = f"{load.node.gpus:g} {load.node.kind}".strip() if load.node.gpus else ""
+        table.add_row(load.node.name, f"{load.node.cpus:g}", gpus, str(load.trials.total()), f"{load.minutes:.1f}")
+    out = console()
+    out.print(table)
+    for name, reason in found.impossible.items():
+        out.print(f"{name} runs nowhere: {escape(reason)}", soft_wrap=True)
+    out.print(f"done after {found.minutes:.1f} minutes, if trials take as long as before (their limit where none ran)")
+
+
+def placement_record(found: Placement) -> dict[str, Any]:
+    """The same as data."""
+    loads = [
+        {"node": load.node.name, "trials": dict(sorted(load.trials.items())), "minutes": load.minutes}
+        for load in found.loads
+    ]
+    return {"nodes": loads, "minutes": found.minutes, "impossible": dict(found.impossible)}
 
 
 def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str]) -> None:

@@ -237,7 +237,22 @@ def _dump(statement: ast.stmt) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [part for part in body if not _is_prose(part)]  # type: ignore[attr-defined]
-    return ast.dump(statement)
+    return _text(statement)
+
+
+def _text(node: object) -> str:
+    """What `ast.dump` gives in Python 3.11. It differs between versions of Python; a fingerprint must not."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_text, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    kind, parts = type(node), []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        absent = value is None and getattr(kind, name, ...) is None
+        if not absent and not (name == "type_params" and not value):  # of Python 3.12
+            parts.append(f"{name}={_text(value)}")
+    return f"{kind.__name__}({', '.join(parts)})"
 
 
 def _is_prose(statement: ast.AST) -> bool:

@@ -50,6 +50,8 @@ def _call(job: Job) -> dict[str, Any]:
     if job["memory_gib"] is not None:
         limit_memory(job["memory_gib"])
     device = torch.device("cuda" if job["gpu"] else "cpu")
+    if 0 < job["gpus"] < 1:
+        torch.cuda.set_per_process_memory_fraction(job["gpus"])  # others have the rest
     seed_everything(job["paper"], job["function"], job["arguments"].get("seed", 0))
     torch.set_num_threads(job["threads"])
     # Not use_deterministic_algorithms: that imports torch's compiler, 900 modules and seconds in every trial.

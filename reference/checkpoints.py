@@ -1,4 +1,4 @@
-"""Checkpoints of pretrained language models, as Hugging Face lays them out: the folder, for transformers to read.
+"""Checkpoints of pretrained models of text, as Hugging Face lays them out: the folder, for transformers to read.
 
 Imports neither torch nor transformers; `baselines.language_models.pretrained` makes a model of the folder.
 """
@@ -18,6 +18,8 @@ def _folder(name: str, split: str) -> Path:
     return get(name).require()
 
 
+bert_base_cased = partial(_folder, "bert-base-cased")
+bert_large_cased = partial(_folder, "bert-large-cased")
 gpt2 = partial(_folder, "gpt2")
 opt_125m = partial(_folder, "opt-125m")
 opt_1_3b = partial(_folder, "opt-1.3b")

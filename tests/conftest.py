@@ -66,7 +66,9 @@ class Sandbox:
         return [sys.executable, "-m", "crossexam", *words]
 
     def environment(self, **extra: str) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
+        """This process's, less what would send the rows of a sandbox elsewhere."""
+        inherited = {name: value for name, value in os.environ.items() if name != "CROSSEXAM_RESULTS"}
+        return {**inherited, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
 
     def run(self, *words: str, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
         """Call `crossexam` in this project and return what it printed."""

@@ -189,6 +189,57 @@ def _list_panel(first: Row, name: str, rows: Sequence[Row]) -> Panel:
     return Panel(first.experiment, "index", name, lines, lines=True)
 
 
+@dataclass(frozen=True)
+class Cost:
+    """One loss beside the first of the file: time with its quartiles, and peak memory, both as ratios to it."""
+
+    name: str
+    time: tuple[float, float, float]
+    """Lower quartile, median, upper quartile."""
+    memory: float
+
+
+def costs_of(record: Mapping[str, Any]) -> list[Cost]:
+    """The costs in a file that `nox -s bench -- --costs` wrote, cheapest first; the first loss there is the measure."""
+    losses = record["losses"]
+    base = next(iter(losses.values()))
+    found = []
+    for name, one in losses.items():
+        low, median, high = (value / base["seconds"][1] for value in one["seconds"])
+        found.append(Cost(name, (low, median, high), one["peak_mib"] / base["peak_mib"]))
+    return sorted(found, key=lambda cost: cost.time[1])
+
+
+def draw_costs(record: Mapping[str, Any]) -> Figure:
+    """Every loss on one axis, in multiples of cross-entropy: a circle for time, a diamond for memory."""
+    from matplotlib.figure import Figure as Canvas
+
+    _settle("costs")
+    costs = costs_of(record)
+    names, rows = [cost.name for cost in costs], range(len(costs))
+    high = 0.22 * len(costs) + 0.8
+    canvas = Canvas(figsize=(7.2, high))
+    axes = canvas.add_axes((0.24, 0.6 / high, 0.74, 1 - 0.9 / high))
+    axes.hlines(rows, [cost.time[0] for cost in costs], [cost.time[2] for cost in costs], ARMS[0], linewidth=2)
+    axes.plot([cost.time[1] for cost in costs], rows, "o", color=ARMS[0], markersize=5, label="time (bar: quartiles)")
+    axes.plot([cost.memory for cost in costs], rows, "D", color=ARMS[1], markersize=4, label="peak memory")
+    axes.axvline(1, color="#7f7f7f", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    ticks = [2.0**power for power in range(-1, 5)]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks(rows, names)
+    axes.set_ylim(len(costs) - 0.4, -0.6)
+    axes.set_xlabel(f"multiples of {next(iter(record['losses']))}")
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    words = (
+        f"Time and peak memory of {len(costs)} losses of logits, forward and backward, as multiples of PyTorch's "
+        f"cross-entropy, on {record['device']} with PyTorch {record['torch']}. The table below has the numbers."
+    )
+    head = ("loss", "time", "lower quartile", "upper quartile", "peak memory")
+    table = tuple((c.name, *(f"{v:.2f}" for v in (c.time[1], c.time[0], c.time[2], c.memory))) for c in costs)
+    return Figure("costs", "What each loss costs", words, _svg(canvas, "costs", words), (head, *table))
+
+
 def draw(plan: Plan, kept: Path) -> list[Figure]:
     """The figures of a paper, drawn unless the same ones are among the `kept`. Runs in processes of its own."""
     from importlib.metadata import version
@@ -207,15 +258,19 @@ def draw(plan: Plan, kept: Path) -> list[Figure]:
     return figures
 
 
-def _draw(plan: Plan) -> list[Figure]:
+def _settle(salt: str) -> None:
+    """Text stays text, ids come from the content, no date: the same rows give the same bytes."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    # Text stays text, ids come from the content, no date: the same rows give the same bytes.
     mpl.rcParams.update({
-        "svg.fonttype": "none", "svg.hashsalt": plan.slug, "font.size": 9, "axes.spines.top": False,
+        "svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9, "axes.spines.top": False,
         "axes.spines.right": False, "figure.facecolor": "none", "axes.facecolor": "none",
     })  # fmt: skip
+
+
+def _draw(plan: Plan) -> list[Figure]:
+    _settle(plan.slug)
     figures = []
     if plan.intervals:
         figures.append(_forest(plan))

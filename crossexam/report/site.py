@@ -20,7 +20,7 @@ from crossexam.compare import Comparison
 from crossexam.judge import Judgement, judge_paper
 from crossexam.paper import TIERS, Experiment, Paper
 from crossexam.plan import Selection, Trial, plan
-from crossexam.report.figures import Figure, draw, figures_of
+from crossexam.report.figures import Figure, draw, draw_costs, figures_of
 from crossexam.rows import Row
 from crossexam.source import Project
 from crossexam.store import Store, read_export
@@ -28,6 +28,8 @@ from crossexam.store import Store, read_export
 HERE = Path(__file__).parent
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "blocked")
 SYMBOLS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "blocked": "·"}
+COSTS = "results/reference"
+"""Where `costs.<machine class>.json` lie: what `nox -s bench -- --costs` measured."""
 STATES = ("asserted", "small", "listed", "unobtainable")
 
 
@@ -195,7 +197,8 @@ def build(site: Site, root: Path, out: Path, kept: Path, jobs: int) -> int:
         for page, figures in zip(site.pages, drawn, strict=True):
             _write_page(environment, page, figures, out)
     _write(environment, "index.html", out / "index.html", site=site, up="")
-    _write(environment, "methods.html", out / "methods.html", site=site, up="", methods=_methods(site, root))
+    costs = [draw_costs(json.loads(file.read_text("utf-8"))) for file in sorted((root / COSTS).glob("costs.*.json"))]
+    _write(environment, "methods.html", out / "methods.html", up="", methods=_methods(site, root), costs=costs)
     if site.comparison:
         _write(environment, "compare.html", out / "compare.html", comparison=site.comparison, up="")
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

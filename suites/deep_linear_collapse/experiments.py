@@ -42,7 +42,7 @@ def unequal_decays(*, arm: str, seed: int, device: torch.device, case: str) -> M
         bias=case == "bias",
     )
     solution = method.minimise(setting, generator=torch.Generator().manual_seed(seed))
-    return compare(solution.best, setting)
+    return {**compare(solution.best, setting), "gradient": solution.gradient}
 
 
 def compare(factors: Factors, setting: Setting) -> Metrics:
@@ -124,6 +124,7 @@ def definitions(*, arm: str, seed: int, device: torch.device) -> Metrics:
         value = method.objective(Factors(head.weights, features, head.layers[-1].bias), setting)
     return {
         "nc1_gap": abs(method.nc1(features, labels, 4) / (float(direct.trace()) / 4) - 1),
+        "nc1_scale_gap": abs(method.nc1(1e-9 * features, labels, 4) / method.nc1(features, labels, 4) - 1),
         "scale_gap": method.misalignment(3 * between, between),
         "opposite": method.misalignment(between, -0.5 * between),
         "head_gap": abs(float(loss - value)),
@@ -266,6 +267,18 @@ def cross_entropy(*, arm: str, seed: int, device: torch.device, classes: int, de
     if depth == 1:
         metrics["singular_gap"] = float(compare(best, setting)["singular_gap"])
     return metrics
+
+
+def cross_entropy_optimum(*, arm: str, seed: int, device: torch.device, classes: int) -> Metrics:
+    """E10 with M = 1 and decays that differ: the closed form beside balanced factors of its logits, and their slope."""
+    setting = Setting((5,) * classes, (2e-3,), 5e-4, (16,), loss="ce")
+    factors = method.balanced_factors(method.optimum(setting).logits, setting)
+    tensors = [tensor.requires_grad_() for tensor in factors.tensors]
+    slopes = torch.autograd.grad(method.objective(factors, setting).sum(), tensors)
+    with torch.no_grad():
+        found = compare(factors, setting)
+    compared = ("rows_gap", "feature_gram_gap", "singular_gap", "product_singular_gap", "value_gap")
+    return {**{name: found[name] for name in compared}, "slope": max(map(largest, slopes))}
 
 
 # Small tier: digits, on the CPU.

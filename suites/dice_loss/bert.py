@@ -72,9 +72,9 @@ class PairClassifier(nn.Module):
 
 
 def load(model: str, dropout: float) -> Any:
-    """A pretrained BERT by name or folder, from what is on this machine."""
+    """A pretrained BERT of the catalogue."""
     return AutoModel.from_pretrained(
-        model, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, local_files_only=True
+        reference.load(model), hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, local_files_only=True
     )
 
 
@@ -189,7 +189,7 @@ def loss_of(arm: str, focal_gamma: float) -> Callable[[torch.Tensor, torch.Tenso
 
 def tokenised(pairs: TextPairs, model: str, length: int, limit: int | None, device: torch.device) -> Data:
     """int64 (N, 3, length) and labels."""
-    tokeniser = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    tokeniser = AutoTokenizer.from_pretrained(reference.load(model), local_files_only=True)
     encoded = tokeniser(
         list(pairs.first[:limit]), list(pairs.second[:limit]), padding="max_length", truncation=True, max_length=length,
         return_tensors="pt",

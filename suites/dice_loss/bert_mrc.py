@@ -79,7 +79,7 @@ def entities(
 ) -> Metrics:
     """Fine-tune, look at the validation sentences four times an epoch, and report the best of them, in percent."""
     recipe = replace(RECIPE, epochs=epochs or RECIPE.epochs)
-    tokeniser = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    tokeniser = AutoTokenizer.from_pretrained(reference.load(model), local_files_only=True)
     found = {part: reference.load("conll2003", part).sentences[:limit] for part in ("train", "val", "test")}
     asked = {part: Asked(sentences, tokeniser, length, device) for part, sentences in found.items()}
     torch.manual_seed(seed)

@@ -63,7 +63,7 @@ def test_mean_iou_and_dice_leave_out_ignored_pixels_and_absent_classes() -> None
 
 def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(ValueError, match="1 and 2 are to be compared one by one"):
-        metrics.bleu(["a"], ["a", "b"])
+        metrics.mrr([torch.ones(2)], [torch.ones(2)] * 2)
     with pytest.raises(ValueError, match="0 and 0"):
         metrics.mrr([], [])
     with pytest.raises(ValueError, match="the gain is linear or exponential, not 'cubic'"):

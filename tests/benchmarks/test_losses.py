@@ -1,16 +1,21 @@
-"""Forward and backward of each loss beside PyTorch's cross-entropy: `pytest tests/benchmarks --benchmark-enable`.
+"""Forward and backward of each loss beside PyTorch's cross-entropy: `nox -s bench -- --costs costs.json`.
 
-N = 4096 rows of K = 100 float32 logits, one thread. Without that option every case runs once, as a test.
+Losses of logits: contrastive ones compare all pairs of rows, which is another order of cost. N = 4096 rows of K = 100
+float32 logits, one thread. Without that option every case runs once, as a test. The memory is the most that tensors
+hold at once, by PyTorch's own count of its allocations, the logits and their gradient included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Any
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from baselines import losses, region
 from suites.ldr_loss.method import ALDRKL, aldr_kl, ldr_kl
@@ -62,13 +67,35 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("loss", CASES.values(), ids=CASES)
-def test_forward_and_backward(benchmark: BenchmarkFixture, loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def peak_bytes(step: Callable[[], object]) -> int:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        step()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(accumulate(changes))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_forward_and_backward(benchmark: BenchmarkFixture, costs: dict[str, dict[str, Any]], name: str) -> None:
     benchmark.group = f"losses, forward and backward, {N} x {K}"
 
     def step() -> torch.Tensor:
         logits = LOGITS.clone().requires_grad_()
-        loss(logits).backward()
+        CASES[name](logits).backward()
         return logits.grad
 
     assert torch.isfinite(benchmark.pedantic(step, rounds=25, warmup_rounds=3)).all()
+    if benchmark.enabled:
+        times = benchmark.stats.stats
+        quartiles = [float(f"{value:.4g}") for value in (times.q1, times.median, times.q3)]
+        costs[name] = {"seconds": quartiles, "peak_mib": round(peak_bytes(step) / 2**20, 3)}
+
+
+def test_the_peak_counts_what_lives_at_once() -> None:
+    def step() -> None:
+        for _ in range(3):
+            torch.ones(1000)  # freed before the next
+        first, second = torch.ones(500), torch.ones(600)
+        del first, second
+
+    assert 4400 <= peak_bytes(step) < 4400 + 256

@@ -129,3 +129,34 @@ def test_no_cluster_is_told(sandbox: Sandbox) -> None:
     run = sandbox.run("run", "toy", "--cluster", "127.0.0.1:1")
     assert run.returncode == 2
     assert "no Ray cluster at '127.0.0.1:1'" in run.stderr
+
+
+def test_needs_become_resources_of_ray() -> None:
+    from crossexam.cluster import kind_of, resources
+    from crossexam.placement import Gpu
+
+    job = {"threads": 4, "memory_gib": 3.0, "gpu": True, "gpus": 0.25}
+    assert resources(job, Gpu("H100", 80, "H100")) == {
+        "num_cpus": 4, "num_gpus": 0.25, "memory": 4 << 30, "max_retries": 0, "accelerator_type": "H100"
+    }  # fmt: skip
+    on_cpu = resources({**job, "gpu": False, "gpus": 0.0}, Gpu("H100", 80, "H100"))
+    assert on_cpu["accelerator_type"] is None and on_cpu["num_gpus"] == 0
+    assert kind_of({"H100"}, "") == "H100" and kind_of({"H100", "A100"}, "A100") == "A100" and kind_of(set(), "") == ""
+    with pytest.raises(ConnectionError, match="choose with --accelerator one of A100, H100"):
+        kind_of({"H100", "A100"}, "")
+    with pytest.raises(ConnectionError, match="no GPU of the type 'T4': its types are H100"):
+        kind_of({"H100"}, "T4")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_dry_run_says_where_trials_would_go(cluster: Any, sandbox: Sandbox) -> None:
+    sandbox.suite(SHORT, CODE)
+    for _ in range(2):
+        add_node(cluster)
+    run = sandbox.run("run", "toy", "--cluster", cluster.address, "--dry-run", "--json")
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    counts = [sum(node["trials"].values()) for node in found["nodes"]]
+    assert sorted(counts) == [0, TRIALS // 2, TRIALS // 2]  # the head runs nothing
+    assert found["impossible"] == {} and not rows(sandbox)

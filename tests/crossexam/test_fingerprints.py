@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from crossexam.source import Project
+from crossexam.source import Project, _dump
 from tests.conftest import ROOT, Sandbox
 
 TOML = """
@@ -146,3 +147,16 @@ def test_every_real_suite_reaches_its_method() -> None:
         for experiment in paper.experiments:
             reached |= set(project.digests((f"{paper.package}.experiments", experiment)))
         assert any(key.startswith(f"{paper.package}.method:") for key in reached), slug
+
+
+def test_code_has_one_fingerprint_in_every_version_of_python() -> None:
+    """Rows of a machine with another Python are of the same code: the text is spelt out, not left to `ast.dump`."""
+    code = "class A:\n    'd'\n    def f(self, a, *, b=[]):\n        return f'{a!r:>3} and {b}' if a else None\n"
+    assert _dump(ast.parse(code).body[0]) == (
+        "ClassDef(name='A', bases=[], keywords=[], body=[FunctionDef(name='f', args=arguments(posonlyargs=[], "
+        "args=[arg(arg='self'), arg(arg='a')], kwonlyargs=[arg(arg='b')], kw_defaults=[List(elts=[], ctx=Load())], "
+        "defaults=[]), body=[Return(value=IfExp(test=Name(id='a', ctx=Load()), body=JoinedStr(values=["
+        "FormattedValue(value=Name(id='a', ctx=Load()), conversion=114, format_spec=JoinedStr(values=["
+        "Constant(value='>3')])), Constant(value=' and '), FormattedValue(value=Name(id='b', ctx=Load()), "
+        "conversion=-1)]), orelse=Constant(value=None)))], decorator_list=[])], decorator_list=[])"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
@@ -16,7 +17,7 @@ import pytest
 from crossexam.paper import Paper
 from crossexam.plan import Selection, plan
 from crossexam.project import find_paper, suite_folders
-from crossexam.report.figures import figures_of
+from crossexam.report.figures import costs_of, figures_of
 from crossexam.report.site import Site, build, committed, gather
 from crossexam.report.status import results_readme, with_status
 from crossexam.rows import Row
@@ -163,6 +164,24 @@ def test_figures_show_what_claims_compare(toy_site: tuple[Site, Path]) -> None:
     assert {panel.metric for panel in drawn.curves} == {"score", "loss"}
     grown = next(panel for panel in drawn.curves if panel.metric == "score")
     assert grown.arms["method"] == ((1.0, 2.0, 4.0), (8.0, 9.0, 11.0))
+
+
+def test_every_loss_stands_on_one_axis_of_cost(toy_site: tuple[Site, Path], tmp_path: Path) -> None:
+    losses = {
+        "plain": {"seconds": [0.9, 1.0, 1.2], "peak_mib": 4},
+        "slow": {"seconds": [3.0, 3.5, 4.0], "peak_mib": 10},
+        "lean": {"seconds": [0.4, 0.5, 0.6], "peak_mib": 2},
+    }
+    record = {"device": "cpu-x86_64", "torch": "9.9", "losses": losses}
+    assert [(one.name, one.time[1], one.memory) for one in costs_of(record)] == [
+        ("lean", 0.5, 0.5), ("plain", 1.0, 1.0), ("slow", 3.5, 2.5)
+    ]  # fmt: skip
+    site, root = toy_site
+    (root / "results" / "reference").mkdir(parents=True, exist_ok=True)
+    (root / "results" / "reference" / "costs.cpu-x86_64.json").write_text(json.dumps(record))
+    build(site, root, tmp_path / "site", tmp_path / "figures", 1)
+    page = (tmp_path / "site" / "methods.html").read_text(encoding="utf-8")
+    assert "multiples of plain" in page and "<td>3.50</td>" in page
 
 
 def the_site() -> Site:

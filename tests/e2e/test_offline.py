@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from crossexam.project import suite_folders
 from reference.catalog import get
 from tests.conftest import ROOT
 
@@ -44,9 +46,15 @@ def blocked(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "ATTEMPTS": attempts, "CROSSEXAM_RESULTS": results}
 
 
-def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+def run(environment: dict[str, str], *words: str, seconds: float = 280) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
     )
 
 
@@ -65,4 +73,16 @@ def test_exact_and_small_tier_without_a_network(blocked: dict[str, str]) -> None
     assert exact.returncode == 0, exact.stdout + exact.stderr
     small = run(blocked, "-m", "crossexam", "run", "credit-iv", "--tier", "small", "-k", "drift_german")
     assert small.returncode == 0 and "5/5" in small.stderr, small.stdout + small.stderr
+    assert not Path(blocked["ATTEMPTS"]).exists(), Path(blocked["ATTEMPTS"]).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("slug", suite_folders(ROOT))
+def test_a_whole_paper_without_a_network(blocked: dict[str, str], slug: str) -> None:
+    """Every exact and small trial of the paper ends, or is blocked for want of data, and none has tried to connect."""
+    words = ("-m", "crossexam", "run", slug, "--tier", "exact", "--tier", "small", "--json")
+    found = run(blocked, *words, seconds=3500)
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    assert set(json.loads(found.stdout)["trials"]) <= {"done", "blocked"}
     assert not Path(blocked["ATTEMPTS"]).exists(), Path(blocked["ATTEMPTS"]).read_text()

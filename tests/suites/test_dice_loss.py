@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +179,14 @@ class TestSmallTier:
         assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
+MODEL = "bert-base-cased"
 SENTENCES = "-DOCSTART- -X- O O\n\nEU NNP I-NP I-ORG\nrejects VBZ I-VP O\nGerman JJ I-NP I-MISC\n\n" + (
     "Peter NNP I-NP I-PER\nBlackburn NNP I-NP I-PER\n\nLondon NNP I-NP I-LOC\n\n"
 )
 
 
 @pytest.fixture(scope="module")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of two narrow layers with a small vocabulary, saved as a pretrained one is."""
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("models") / "tiny"
@@ -212,13 +214,14 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
         vocab_size=5 + len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
     transformers.BertModel(config).save_pretrained(folder)
-    return str(folder)
+    return folder
 
 
 @pytest.fixture
-def full_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MRPC as the hub has it, CoNLL-2003 as the shared task has it, a few examples of each."""
+def full_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bert: Path) -> None:
+    """MRPC as the hub has it, CoNLL-2003 as the shared task has it, a few examples of each, and a model."""
     pytest.importorskip("pyarrow")
+    shutil.copytree(tiny_bert, tmp_path / MODEL)
     for name in ("glue-mrpc", "conll2003"):
         (tmp_path / name).mkdir()
     rows = {
@@ -238,23 +241,23 @@ def full_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 class TestFullTier:
     @pytest.mark.parametrize("arm", ["dice", "ce", "focal"])
     @pytest.mark.parametrize("setting", ["matched", "scripts"])
-    def test_mrpc(self, tiny_bert: str, arm: str, setting: str) -> None:
+    def test_mrpc(self, arm: str, setting: str) -> None:
         metrics = experiments.mrpc(
-            arm=arm, seed=1000, device=CPU, model=tiny_bert, setting=setting, epochs=1, limit=8, length=24
+            arm=arm, seed=1000, device=CPU, model=MODEL, setting=setting, epochs=1, limit=8, length=24
         )
         assert {"val_f1", "val_accuracy", "test_f1", "test_accuracy"} <= metrics.keys()
         finite(metrics)
 
     @pytest.mark.parametrize("arm", ["dice", "ce", "focal"])
-    def test_conll2003(self, tiny_bert: str, arm: str) -> None:
-        metrics = experiments.conll2003_mrc(arm=arm, seed=1000, device=CPU, model=tiny_bert, epochs=1, length=48)
+    def test_conll2003(self, arm: str) -> None:
+        metrics = experiments.conll2003_mrc(arm=arm, seed=1000, device=CPU, model=MODEL, epochs=1, length=48)
         assert {"val_f1", "test_f1"} <= metrics.keys()
         finite(metrics)
 
     def test_imbalance(self) -> None:
         assert experiments.conll2003_imbalance(arm="method", seed=0, device=CPU) == {"ratio": 1 / 5}
 
-    def test_right_answers_score_one(self, tiny_bert: str) -> None:
+    def test_right_answers_score_one(self, tiny_bert: Path) -> None:
         """Heads that know the labels: questions, word pieces, pairs and tags fit together."""
         from transformers import AutoTokenizer
 

@@ -1,0 +1,336 @@
+"""Texts as the Hugging Face hub has them: Parquet or JSON lines with the columns that each set's page names.
+
+Needs pyarrow (`crossexam[data]`). A file without an expected column is refused by name, not read by guess.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as parquet
+
+from reference.catalog import DataError, get
+from reference.images import _check_split
+from reference.text import LabelledTexts, TextPairs, Translations
+
+GLUE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "cola": (("sentence",), ("unacceptable", "acceptable")),
+    "sst2": (("sentence",), ("negative", "positive")),
+    "mrpc": (("sentence1", "sentence2"), ("no paraphrase", "paraphrase")),
+    "qqp": (("question1", "question2"), ("different", "duplicate")),
+    "qnli": (("question", "sentence"), ("entailment", "not entailed")),
+    "rte": (("sentence1", "sentence2"), ("entailment", "not entailed")),
+    "wnli": (("sentence1", "sentence2"), ("not entailed", "entailment")),
+}
+SUPERGLUE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "boolq": (("question", "passage"), ("no", "yes")),
+    "cb": (("premise", "hypothesis"), ("entailment", "contradiction", "neutral")),
+    "rte": (("premise", "hypothesis"), ("entailment", "not entailed")),
+}
+"""Columns of the text, and classes in the order of their numbers, by task."""
+STSB_TOP = 5.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """`answer` is the final answer as it is written, LaTeX or a number; empty `solution` where none is published."""
+
+    question: str
+    solution: str
+    answer: str
+    subject: str = ""
+    level: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`answer` indexes `choices`."""
+
+    question: str
+    choices: tuple[str, ...]
+    answer: int
+    subject: str
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """`context` is empty where the instruction needs none."""
+
+    instruction: str
+    context: str
+    response: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs of sentences with their similarity: float64 (N,), 0 to 5."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    scores: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A question about a passage. `answers` are (text, first character); none where it cannot be answered."""
+
+    context: str
+    question: str
+    answers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Documents on disk, too many to hold: iterate, as often as wanted."""
+
+    path: Path
+    column: str
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in parquet.ParquetFile(self.path).iter_batches(1000, columns=[self.column]):
+            yield from batch[self.column].to_pylist()
+
+    def __len__(self) -> int:
+        return int(parquet.ParquetFile(self.path).metadata.num_rows)
+
+
+def glue(split: str) -> TextPairs | LabelledTexts | Scored:
+    """One of eight tasks; the split is `<task>-train` or `<task>-val`, such as "sst2-val".
+
+    CoLA and SST-2 are labelled texts, STS-B is scored pairs, MRPC, QQP, QNLI, RTE and WNLI are labelled pairs.
+    """
+    task, path = _task("glue", split, (*GLUE, "stsb"))
+    if task == "stsb":
+        table = _table(path, ("sentence1", "sentence2", "label"))
+        scores = table["label"].to_numpy(np.float64)
+        if scores.size and not (scores.min() >= 0 and scores.max() <= STSB_TOP):
+            raise DataError(f"{path}: similarities outside 0..5")
+        return Scored(tuple(table["sentence1"]), tuple(table["sentence2"]), scores)
+    return _labelled(path, *GLUE[task])
+
+
+def superglue(split: str) -> TextPairs | LabelledTexts:
+    """BoolQ, CB or RTE as labelled pairs; the split is `<task>-train` or `<task>-val`."""
+    task, path = _task("superglue", split, tuple(SUPERGLUE))
+    return _labelled(path, *SUPERGLUE[task])
+
+
+def _task(name: str, split: str, tasks: tuple[str, ...]) -> tuple[str, Path]:
+    _check_split(name, split, tuple(f"{task}-{part}" for task in tasks for part in ("train", "val")))
+    task, _, part = split.partition("-")
+    return task, get(name).require() / f"{task}-{'validation' if part == 'val' else part}.parquet"
+
+
+def ag_news(split: str) -> LabelledTexts:
+    """AG News: 120,000 train, 7,600 test; four topics."""
+    _check_split("ag-news", split, ("train", "test"))
+    path = get("ag-news").require() / f"{split}.parquet"
+    found = _labelled(path, ("text",), ("World", "Sports", "Business", "Sci/Tech"))
+    assert isinstance(found, LabelledTexts)
+    return found
+
+
+def pubmed_rct(split: str) -> LabelledTexts:
+    """PubMed 20k RCT: sentences of abstracts by their role; the file has the roles in words."""
+    _check_split("pubmed-rct", split, ("train", "val", "test"))
+    classes = ("background", "objective", "methods", "results", "conclusions")
+    path = get("pubmed-rct").require() / f"{'validation' if split == 'val' else split}.parquet"
+    table = _table(path, ("text", "label"))
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = table["label"].str.lower().map(numbers)
+    if labels.isna().any():
+        raise DataError(f"{path}: roles other than {', '.join(classes)}")
+    return LabelledTexts(tuple(table["text"]), labels.to_numpy(np.int64), classes)
+
+
+def _labelled(path: Path, columns: tuple[str, ...], classes: tuple[str, ...]) -> TextPairs | LabelledTexts:
+    table = _table(path, (*columns, "label"))
+    labels = table["label"].to_numpy(np.int64)
+    if not np.isin(labels, range(len(classes))).all():
+        raise DataError(f"{path}: labels outside 0..{len(classes) - 1}: a part whose labels are kept back")
+    first, *second = (tuple(table[column]) for column in columns)
+    return TextPairs(first, second[0], labels, classes) if second else LabelledTexts(first, labels, classes)
+
+
+def squad(split: str) -> tuple[Reading, ...]:
+    """SQuAD; the split is "train-1.1", "dev-1.1", "train-2.0" or "dev-2.0"."""
+    _check_split("squad", split, ("train-1.1", "dev-1.1", "train-2.0", "dev-2.0"))
+    part, _, version = split.partition("-")
+    data = json.loads((get("squad").require() / f"{part}-v{version}.json").read_text("utf-8"))["data"]
+    paragraphs = (paragraph for article in data for paragraph in article["paragraphs"])
+    return tuple(
+        Reading(
+            paragraph["context"],
+            entry["question"],
+            tuple((answer["text"], int(answer["answer_start"])) for answer in entry["answers"]),
+        )
+        for paragraph in paragraphs
+        for entry in paragraph["qas"]
+    )
+
+
+def math(split: str) -> tuple[Question, ...]:
+    """MATH: 7,500 train and 5,000 test problems; the answer is what the last `\\boxed` of the solution holds."""
+    _check_split("math", split, ("train", "test"))
+    table = _table(get("math").require() / f"{split}.parquet", ("problem", "solution", "type", "level"))
+    rows = table.itertuples(index=False)
+    return tuple(Question(row.problem, row.solution, boxed(row.solution), row.type, row.level) for row in rows)
+
+
+def math500(split: str) -> tuple[Question, ...]:
+    """The 500 test problems of MATH that PRM800K set apart."""
+    _check_split("math500", split, ("test",))
+    rows = _json_lines(get("math500").require() / "test.jsonl", ("problem", "solution", "answer", "subject", "level"))
+    return tuple(
+        Question(row["problem"], row["solution"], row["answer"], row["subject"], str(row["level"])) for row in rows
+    )
+
+
+def boxed(solution: str) -> str:
+    """What the last `\\boxed{...}` (or `\\boxed x`) of a solution holds, braces within it included; else empty."""
+    start = solution.rfind("\\boxed")
+    if start < 0:
+        return ""
+    rest = solution[start + len("\\boxed") :].lstrip()
+    if not rest.startswith("{"):
+        return re.split(r"[\s$]", rest, maxsplit=1)[0]
+    depth = 0
+    for place, character in enumerate(rest):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return rest[1:place]
+    return ""
+
+
+def _contest(name: str, split: str) -> tuple[Question, ...]:
+    """Problems with whole numbers for answers; pages call the text `problem` or `question`."""
+    _check_split(name, split, ("test",))
+    path = get(name).require() / "test.parquet"
+    have = parquet.read_schema(path).names
+    text = next((column for column in ("problem", "question") if column in have), "problem")
+    table = _table(path, (text, "answer"))
+    return tuple(Question(q, "", _whole(a)) for q, a in zip(table[text], table["answer"], strict=True))
+
+
+def _whole(answer: object) -> str:
+    """27.0 and "27" alike as "27": some pages store whole answers as fractions."""
+    text = str(answer)
+    return text.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", text) else text
+
+
+aime24: Callable[[str], tuple[Question, ...]] = partial(_contest, "aime24")
+aime25: Callable[[str], tuple[Question, ...]] = partial(_contest, "aime25")
+amc23: Callable[[str], tuple[Question, ...]] = partial(_contest, "amc23")
+
+
+def dapo_math_17k(split: str) -> tuple[Question, ...]:
+    """DAPO-Math-17k: each problem once, though the file repeats it; prompts as published, instructions included."""
+    _check_split("dapo-math-17k", split, ("train",))
+    table = _table(get("dapo-math-17k").require() / "train.parquet", ("prompt", "reward_model", "extra_info"))
+    first: dict[str, Question] = {}
+    for prompt, reward, extra in zip(table["prompt"], table["reward_model"], table["extra_info"], strict=True):
+        text = "\n".join(turn["content"] for turn in prompt)
+        first.setdefault(str(extra["index"]), Question(text, "", str(reward["ground_truth"])))
+    return tuple(first.values())
+
+
+def deepmath_103k(split: str) -> tuple[Question, ...]:
+    """DeepMath-103K: problems with final answers, topic and difficulty; the published solutions are left out."""
+    _check_split("deepmath-103k", split, ("train",))
+    path = get("deepmath-103k").require() / "train.parquet"
+    rows = _table(path, ("question", "final_answer", "topic", "difficulty")).itertuples(index=False)
+    return tuple(Question(row.question, "", str(row.final_answer), row.topic, str(row.difficulty)) for row in rows)
+
+
+def olympiadbench(split: str) -> tuple[Question, ...]:
+    """OlympiadBench, what has one final answer: problems with several or none are left out."""
+    _check_split("olympiadbench", split, ("test",))
+    table = _table(
+        get("olympiadbench").require() / "test.parquet", ("question", "solution", "final_answer", "subfield")
+    )
+    rows = [row for row in table.itertuples(index=False) if row.final_answer is not None and len(row.final_answer) == 1]
+    return tuple(Question(r.question, "\n".join(r.solution), str(r.final_answer[0]), r.subfield) for r in rows)
+
+
+def mmlu(split: str) -> tuple[Choice, ...]:
+    """MMLU: dev (5 of each of 57 subjects), val and 14,042 test questions with four choices."""
+    _check_split("mmlu", split, ("dev", "val", "test"))
+    path = get("mmlu").require() / f"{'validation' if split == 'val' else split}.parquet"
+    rows = _table(path, ("question", "choices", "answer", "subject")).itertuples(index=False)
+    return tuple(Choice(row.question, tuple(row.choices), int(row.answer), row.subject) for row in rows)
+
+
+def alpaca_cleaned(split: str) -> tuple[Instruction, ...]:
+    """Alpaca, cleaned: about 52,000 instructions with responses."""
+    _check_split("alpaca-cleaned", split, ("train",))
+    table = _table(get("alpaca-cleaned").require() / "train.parquet", ("instruction", "input", "output"))
+    return tuple(Instruction(*row) for row in table.itertuples(index=False, name=None))
+
+
+def wikimia(split: str) -> LabelledTexts:
+    """WikiMIA; the split is the length in words: "32", "64", "128" or "256". A member was in the training data."""
+    _check_split("wikimia", split, ("32", "64", "128", "256"))
+    path = get("wikimia").require() / f"length{split}.parquet"
+    return _members(path, "input")
+
+
+def bookmia(split: str) -> LabelledTexts:
+    """BookMIA: snippets of books; a member was in the training data."""
+    _check_split("bookmia", split, ("all",))
+    return _members(get("bookmia").require() / "train.parquet", "snippet")
+
+
+def _members(path: Path, column: str) -> LabelledTexts:
+    found = _labelled(path, (column,), ("not a member", "member"))
+    assert isinstance(found, LabelledTexts)
+    return found
+
+
+def wmt14_en_de(split: str) -> Translations:
+    """WMT14: 4.5 M train, 3,000 val (newstest2013) and 3,003 test (newstest2014) pairs, not tokenised."""
+    _check_split("wmt14-en-de", split, ("train", "val", "test"))
+    path = get("wmt14-en-de").require() / f"{'validation' if split == 'val' else split}.parquet"
+    pairs = _table(path, ("translation",))["translation"]
+    return Translations(tuple(pair["en"] for pair in pairs), tuple(pair["de"] for pair in pairs))
+
+
+def c4_val(split: str) -> Corpora:
+    """C4, the English validation part: 364,608 documents."""
+    _check_split("c4-val", split, ("val",))
+    return Corpora(get("c4-val").require() / "en-validation.parquet", "text")
+
+
+def openwebtext(split: str) -> Corpora:
+    """OpenWebText: 8,013,769 documents, without a split of its own."""
+    _check_split("openwebtext", split, ("all",))
+    return Corpora(get("openwebtext").require() / "train.parquet", "text")
+
+
+def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    have = set(parquet.read_schema(path).names)
+    _expect(path, columns, have)
+    return pd.read_parquet(path, columns=list(columns))
+
+
+def _json_lines(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
+    for row in rows:
+        _expect(path, keys, row)
+    return rows
+
+
+def _expect(path: Path, columns: Sequence[str], have: Iterable[str]) -> None:
+    if missing := sorted(set(columns) - set(have)):
+        raise DataError(f"{path} lacks {', '.join(missing)}: this is not the layout that its page describes")

@@ -1,0 +1,134 @@
+"""Pictures with a class for every pixel, and pairs of pictures with a mask of what changed. Decoded when asked for."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.io import loadmat
+
+from reference.catalog import DataError, get
+from reference.images import _check_split
+
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+VOID = 255
+"""The class of pixels that count in no metric."""
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """`self[i]` is (uint8 (3, H, W), uint8 (H, W)): a picture in RGB, and class numbers, VOID among them."""
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    read: Callable[[str], tuple[torch.Tensor, torch.Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.read(self.names[number])
+
+
+@dataclass(frozen=True)
+class Changes:
+    """`self[i]` is (before, after, mask): uint8 (3, H, W) twice, and bool (H, W), true where something changed."""
+
+    names: tuple[str, ...]
+    read: Callable[[str], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.read(self.names[number])
+
+
+def voc2012(split: str) -> Segmented:
+    """PASCAL VOC 2012 segmentation: 1,464 train, 1,449 val; 20 classes and background, VOID at borders."""
+    _check_split("voc2012", split, ("train", "val", "trainval"))
+    root = get("voc2012").require() / "VOCdevkit" / "VOC2012"
+    names = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text("ascii").split()
+
+    def read(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        return _rgb(root / "JPEGImages" / f"{name}.jpg"), _indices(root / "SegmentationClass" / f"{name}.png")
+
+    return Segmented(tuple(names), VOC_CLASSES, read)
+
+
+def sbd(split: str) -> Segmented:
+    """Semantic Boundaries: 8,498 train and 2,857 val pictures of VOC 2011 with its classes; without VOID.
+
+    Papers that augment VOC take both parts less VOC's val pictures.
+    """
+    _check_split("sbd", split, ("train", "val"))
+    root = get("sbd").require() / "benchmark_RELEASE" / "dataset"
+    names = (root / f"{split}.txt").read_text("ascii").split()
+
+    def read(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        found = loadmat(root / "cls" / f"{name}.mat", squeeze_me=True)["GTcls"]["Segmentation"].item()
+        return _rgb(root / "img" / f"{name}.jpg"), torch.from_numpy(found.astype(np.uint8))
+
+    return Segmented(tuple(names), VOC_CLASSES, read)
+
+
+def levir_cd(split: str) -> Changes:
+    """LEVIR-CD: 445 train, 64 val, 128 test pairs of 1024x1024."""
+    return _zipped("levir-cd", f"{split}.zip", split, ("A", "B", "label"))
+
+
+def levir_cd_plus(split: str) -> Changes:
+    """LEVIR-CD+: 637 train and 348 test pairs of 1024x1024. Not LEVIR-CD."""
+    _check_split("levir-cd-plus", split, ("train", "test"))
+    return _changes(get("levir-cd-plus").require() / "LEVIR-CD+.zip", ("A", "B", "label"), split)
+
+
+def sysu_cd(split: str) -> Changes:
+    """SYSU-CD: 12,000 train, 4,000 val, 4,000 test pairs of 256x256."""
+    return _zipped("sysu-cd", f"{split}.zip", split, ("time1", "time2", "label"))
+
+
+def _zipped(name: str, file: str, split: str, parts: tuple[str, str, str]) -> Changes:
+    _check_split(name, split, ("train", "val", "test"))
+    return _changes(get(name).require() / file, parts)
+
+
+def _changes(path: Path, parts: tuple[str, str, str], within: str = "") -> Changes:
+    """Pairs in an archive: the same file name in three folders, wherever they lie (below `within`, if it is given)."""
+    members: dict[str, dict[str, str]] = {part: {} for part in parts}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            place = PurePosixPath(member)
+            if place.parent.name in members and place.suffix and (not within or within in place.parts):
+                members[place.parent.name][place.name] = member
+    names = sorted(members[parts[0]])
+    if not names or any(sorted(members[part]) != names for part in parts):
+        raise DataError(f"{path}: its folders {', '.join(parts)} do not hold the same files")
+    return Changes(tuple(names), partial(_pair, path, [members[part] for part in parts]))
+
+
+def _pair(path: Path, members: list[dict[str, str]], name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        before, after, mask = (BytesIO(archive.read(part[name])) for part in members)
+    return _rgb(before), _rgb(after), _indices(mask) > 127
+
+
+def _rgb(source: Path | BytesIO) -> torch.Tensor:
+    with Image.open(source) as file:
+        return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+def _indices(source: Path | BytesIO) -> torch.Tensor:
+    """The numbers of a palette or grey picture, not its colours."""
+    with Image.open(source) as file:
+        return torch.from_numpy(np.array(file if file.mode in ("P", "L") else file.convert("L")))

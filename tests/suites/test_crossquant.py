@@ -1,0 +1,234 @@
+"""The quantiser by hand, the networks with outliers, and OPT from a checkpoint and a text as they lie on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from baselines.models import mlp
+from reference.catalog import get
+from suites.crossquant import contenders, experiments, measured, method, networks
+from suites.crossquant.contenders import Setting
+
+CPU = torch.device("cpu")
+
+
+def test_steps_by_hand() -> None:
+    """t = (8, 2), c = (8, 4); at alpha = 1/2 D is the geometric mean over q = 7."""
+    x = torch.tensor([[8.0, -4.0], [2.0, 0.5]], dtype=torch.float64)
+    expected = torch.tensor([[8.0, 32**0.5], [4.0, 8**0.5]], dtype=torch.float64) / 7
+    torch.testing.assert_close(method.step_sizes(x, bits=4, alpha=0.5), expected)
+    codes = method.codes(x, expected, bits=4)
+    assert codes.tolist() == [[7.0, -5.0], [4.0, 1.0]]  # 7, 4 * 7 / 5.66 = 4.95, 3.5 (to even), .5 * 7 / 2.83 = 1.24
+
+
+def test_the_counter_example() -> None:
+    x = torch.tensor([[100.0, 100.0], [0.3, 0.1]])
+    steps = method.step_sizes(x, bits=8)
+    assert method.codes(x, steps, bits=8).tolist() == [[127, 127], [1, 0]]
+    assert method.kernel_proportion(x, steps) == 0.25
+    assert method.kernel_proportion(x, method.step_sizes(x, bits=8, alpha=1.0)) == 0.0
+    assert method.case_one(x).all()
+
+
+def test_exact_zeros_count_or_not() -> None:
+    x, steps = torch.tensor([[0.0, 0.4, 3.0, 2.0]]), torch.ones(1, 4)
+    assert method.kernel_proportion(x, steps) == 0.5
+    assert method.kernel_proportion(x, steps, exact_zeros=False) == pytest.approx(1 / 3)
+    assert method.kernel_proportion(torch.zeros(1, 4), steps, exact_zeros=False) == 0.0
+
+
+def test_nothing_has_no_error() -> None:
+    found = method.diagnose(torch.zeros(3, 4), torch.ones(2, 4), bits=8)
+    assert (found.kernel, found.input_error, found.output_error) == (1.0, 0.0, 0.0)
+
+
+def test_weights_and_groups_by_hand() -> None:
+    weight = torch.tensor([[7.0, 2.4, 0.7, 0.24]])
+    torch.testing.assert_close(method.quantise_weight(weight, bits=4), torch.tensor([[7.0, 2.0, 1.0, 0.0]]))
+    grouped = method.quantise_weight(weight, bits=4, group_size=2)
+    torch.testing.assert_close(grouped, torch.tensor([[7.0, 2.0, 0.7, 0.2]]))
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_quantised_network_is_near_and_keeps_its_biases(folded: bool) -> None:
+    torch.manual_seed(0)
+    model, x = mlp([16, 32, 4]), torch.randn(64, 16)
+    expected, columns = model(x), method.calibrate(model, [x])
+    found = method.quantise_(model, columns=columns, folded=folded)(x)
+    assert 0 < float(((found - expected).norm() / expected.norm()).detach()) < 0.02
+    assert not method.linear_layers(model)
+    assert all(isinstance(model[place], method.QuantisedLinear) for place in (1, 3))
+
+
+def test_a_quantised_network_is_saved_and_loaded() -> None:
+    torch.manual_seed(0)
+    model, x = mlp([16, 32, 4]), torch.randn(8, 16)
+    columns = method.calibrate(model, [x])
+    model = method.quantise_(model, columns=columns, folded=True)
+    other = mlp([16, 32, 4])
+    other = method.quantise_(other, columns={name: torch.ones_like(c) for name, c in columns.items()}, folded=True)
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other(x), model(x))
+
+
+def test_half_precision_folds_without_overflow() -> None:
+    linear = nn.Linear(512, 4).half()
+    x = 1000 * torch.rand(8, 512).half()
+    columns = method.column_maxima(x)
+    layer = method.QuantisedLinear(linear, activation_bits=8, weight_bits=8, columns=columns, folded=True)
+    found, expected = layer(x), linear.float()(x.float())
+    assert found.dtype == torch.float16
+    assert float(((found - expected).norm() / expected.norm()).detach()) < 0.05
+
+
+@pytest.mark.parametrize("arm", contenders.ARMS)
+def test_every_arm_is_near_at_eight_bits(arm: str) -> None:
+    torch.manual_seed(0)
+    model, x = mlp([16, 32, 4]), torch.randn(64, 16)
+    expected = model(x)
+    columns = method.calibrate(model, [x])
+    found = contenders.quantised(arm, model, Setting(8, 8), columns)(x)
+    error = float(((found - expected).norm() / expected.norm()).detach())
+    assert error == 0.0 if arm == "float" else 0 < error < 0.03
+
+
+def test_unknown_arms_are_refused() -> None:
+    with pytest.raises(ValueError, match="no arm 'gptq'"):
+        contenders.quantised("gptq", mlp([4, 3]), Setting(8, 8), {})
+
+
+def trained(tmp_path: Path) -> Path:
+    """A network that nobody trained, as the artifact keeps it."""
+    torch.manual_seed(0)
+    units = {f"units/{name}": torch.tensor([2, 5]) for name in networks.HIDDEN}
+    path = tmp_path / "trained.safetensors"
+    save_file({**mlp(networks.SIZES["digits"]).state_dict(), **units}, path)
+    return path
+
+
+def test_outliers_leave_the_function(tmp_path: Path) -> None:
+    metrics = measured.preserved(1000, "digits", trained(tmp_path))
+    assert metrics["logits_gap"] < 1e-6
+
+
+def test_a_rescaled_decoder_is_the_same() -> None:
+    torch.manual_seed(0)
+    model, tokens = networks.Decoder(11), torch.randint(11, (2, 20))
+    plain, scaled = (networks.load_decoder(model.state_dict(), scale, 0) for scale in (1.0, 50.0))
+    assert networks.logits_gap(plain, scaled, tokens) < 1e-6
+    x = method.calibrate(scaled, [tokens])["blocks.0.fc1"]
+    assert float(x.max() / x.median()) > 20
+
+
+def test_a_decoder_does_not_look_ahead() -> None:
+    torch.manual_seed(0)
+    model, tokens = networks.Decoder(11), torch.randint(11, (1, 20))
+    changed = tokens.clone()
+    changed[0, 10:] = 0
+    torch.testing.assert_close(model(tokens)[:, :10], model(changed)[:, :10])
+
+
+def test_training_on_digits_reaches_a_usable_network() -> None:
+    tensors = experiments.trained(seed=1000, device=CPU, dataset="digits")
+    model = networks.load_mlp("digits", tensors, 1)
+    assert measured.scores(model, networks.parts("digits", 1000).test)[0] > 0.9
+    assert {tuple(tensors[f"units/{name}"].shape) for name in networks.HIDDEN} == {(2,)}
+
+
+def save_weights(model: nn.Module, folder: Path, shards: int) -> None:
+    """As PyTorch files: one, or several with an index, as the larger checkpoints come."""
+    state = model.state_dict()
+    if shards == 1:
+        torch.save(state, folder / "pytorch_model.bin")
+        return
+    names, index = list(state), {}
+    for shard in range(shards):
+        file = f"pytorch_model-{shard + 1:05}-of-{shards:05}.bin"
+        mine = names[shard::shards]
+        torch.save({name: state[name] for name in mine}, folder / file)
+        index |= dict.fromkeys(mine, file)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+
+
+@pytest.fixture
+def opt_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A random OPT with a byte-level tokenizer, as the catalogue's checkpoints lie on disk, beside WikiText-2."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import ByteLevelBPETokenizer
+
+    text = " = Robert <unk> = \n \n Robert <unk> is an English film , television and theatre actor . \n" * 40
+    wikitext = tmp_path / "wikitext-2"
+    wikitext.mkdir()
+    for name, part in (("valid", text[:2000]), ("test", text)):
+        (wikitext / f"{name}.txt").write_text(part)
+    entry = type(get("wikitext-2-heldout"))  # its files have checksums, which a short text cannot have
+    require = entry.require
+    monkeypatch.setattr(entry, "require", lambda self: wikitext if self.name == "wikitext-2-heldout" else require(self))
+    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+    torch.manual_seed(0)
+    tokenizer = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>"]
+    tokenizer.train_from_iterator([text], 270, special_tokens=special, show_progress=False)
+    config = transformers.OPTConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=16, num_hidden_layers=2, ffn_dim=32, num_attention_heads=2,
+        max_position_embeddings=64, word_embed_proj_dim=16,
+    )  # fmt: skip
+    config.architectures = ["OPTForCausalLM"]
+    model = transformers.OPTForCausalLM(config)
+    for name in ("opt-125m", "opt-1.3b", "opt-6.7b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        tokenizer.save_model(str(folder))
+        config.save_pretrained(folder)
+        save_weights(model, folder, shards=2 if name == "opt-6.7b" else 1)
+        (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true}')
+        (folder / "special_tokens_map.json").write_text(
+            '{"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>"}'
+        )
+    return tmp_path
+
+
+SMALL = {"seed": 1000, "device": CPU, "length": 32, "limit": 6}
+
+
+@pytest.mark.parametrize("arm", [arm for arm in contenders.ARMS if arm not in contenders.TUNED])
+def test_opt_from_disk(arm: str, opt_folder: Path) -> None:
+    metrics = experiments.opt_125m(arm=arm, setting="w8a8", **SMALL)
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert metrics["perplexity"] == pytest.approx(math.exp(metrics["nats"]))
+    plain = experiments.opt_125m(arm="float", setting="w8a8", **SMALL)
+    assert metrics["nats"] == pytest.approx(plain["nats"], abs=0.02)
+    assert metrics["rise"] == pytest.approx(metrics["nats"] - plain["nats"], abs=1e-6)
+    assert ("kernel" in metrics) == (arm in ("per_token", "crossquant"))
+
+
+@pytest.mark.parametrize("setting", ["w4a8g128", "w4a4"])
+def test_opt_settings(setting: str, opt_folder: Path) -> None:
+    plain = experiments.opt_1_3b(arm="float", setting=setting, group_size=8, **SMALL)
+    found = experiments.opt_6_7b(arm="crossquant", setting=setting, group_size=8, **SMALL)
+    assert found["nats"] != plain["nats"]
+    assert 0 < found["relu_exact_zeros"] < 1
+
+
+def test_opt_parts_are_disjoint_and_whole(opt_folder: Path) -> None:
+    from suites.crossquant import opt
+
+    _, tokenizer = opt.load("opt-125m", CPU)
+    rows = opt.rows_of("test", tokenizer, 32, CPU)
+    parts = [rows[seed::5] for seed in range(5)]
+    assert sum(map(len, parts)) == len(rows) > 5
+    assert int(rows[0, 0]) == tokenizer.bos_token_id
+
+
+def test_opt_without_its_kernel(opt_folder: Path) -> None:
+    metrics = experiments.opt_6_7b_kernel(arm="method", **SMALL)
+    kernels, rises = metrics["kernels"], metrics["rises"]
+    assert kernels == sorted(kernels)
+    assert abs(rises[0]) < abs(rises[-1])
