@@ -46,12 +46,12 @@ class BanditPolicy(nn.Module):
         actions = draw(self.network(prompts), generator, temperature)[:, None]
         return actions, torch.ones_like(actions, dtype=torch.bool)
 
-    def logits(self, prompts: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    def logits(self, prompts: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - the protocol's
         return self.network(prompts)[:, None]
 
 
-class CharacterPolicy(nn.Module):
-    """A language model over a small alphabet. A response ends with `end`, or after `max_tokens`."""
+class LanguagePolicy(nn.Module):
+    """A language model. A response ends with `end`, or after `max_tokens`."""
 
     end: int
     max_tokens: int
@@ -88,7 +88,7 @@ class CharacterPolicy(nn.Module):
         return self.read(torch.cat([prompts, actions[:, :-1]], 1))[:, width - 1 :]
 
 
-class RecurrentPolicy(CharacterPolicy):
+class RecurrentPolicy(LanguagePolicy):
     """Embedding, GRU, linear classifier: by default the sizes of the GSM8K calculator bench."""
 
     def __init__(self, vocabulary: int, *, end: int, max_tokens: int, embedding: int = 48, width: int = 128) -> None:
@@ -132,11 +132,19 @@ class _Block(nn.Module):
         return x + self.ffn(self.norms[1](x))
 
 
-class TransformerPolicy(CharacterPolicy):
+class TransformerPolicy(LanguagePolicy):
     """A decoder with learned positions and a key-value cache. `length` bounds prompt and response together."""
 
     def __init__(
-        self, vocabulary: int, *, end: int, max_tokens: int, length: int, width: int = 64, depth: int = 2, heads: int = 4
+        self,
+        vocabulary: int,
+        *,
+        end: int,
+        max_tokens: int,
+        length: int,
+        width: int = 64,
+        depth: int = 2,
+        heads: int = 4,
     ) -> None:
         super().__init__()
         self.end, self.max_tokens = end, max_tokens

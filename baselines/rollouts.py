@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from baselines.policies import CharacterPolicy, Policy
+from baselines.policies import LanguagePolicy, Policy
 from baselines.policy_gradient import group_advantages, informative, masked_mean, token_entropy, token_log_probs
 from baselines.training import MakeOptimizer
 from baselines.verifiable import CALCULATOR, Problems, redundant_response
@@ -110,6 +110,7 @@ def train_policy(
     seed: int,
     minibatches: int = 1,
     epochs: int = 1,
+    micro_batches: int = 1,
     clip_norm: float | None = 1.0,
     reference: nn.Module | None = None,
     reward: Callable[[Rollouts], torch.Tensor] | None = None,
@@ -120,15 +121,21 @@ def train_policy(
     """Train `policy` in place. Prompts and samples depend on `seed` and on the policy alone.
 
     `reward` (B,) defaults to the verifiable outcome; `advantage` gives (B,), (B, 1) or (B, T). With `dynamic`, groups
-    whose outcomes are all alike are drawn anew (DAPO). `old` is computed in the minibatches of the first epoch, so that
-    there logp == old to the last bit. `on_step` is shown the rollouts before their update: the policy is still the one
-    that acted. Raises ValueError where questions do not fall into the minibatches, and at a loss that is not finite.
+    whose outcomes are all alike are drawn anew (DAPO). `old` is computed in the parts of the first epoch, so that in
+    its first update logp == old to the last bit. With `micro_batches` the objective sees equal parts of a minibatch,
+    one after the other, and their mean is what the step descends: less memory, and another loss where it is not a plain
+    mean. `on_step` is shown the rollouts before their update: the policy is still the one that acted.
+
+    Raises ValueError where questions do not fall into the minibatches, or the responses of these into the
+    micro-batches, and at a loss that is not finite.
     """
-    if questions % minibatches or min(questions, samples, minibatches, epochs) < 1:
+    if min(questions, samples, minibatches, micro_batches, epochs) < 1 or questions % minibatches:
         raise ValueError(f"{questions} questions cannot be made {minibatches} minibatches of whole groups")
+    if questions // minibatches * samples % micro_batches:
+        raise ValueError(f"minibatches of {questions // minibatches * samples} do not fall into {micro_batches} parts")
     stepper = optimizer(policy.parameters())
     generator = torch.Generator(problems.prompts.device).manual_seed(seed)
-    size = questions // minibatches * samples
+    size = questions // minibatches * samples // micro_batches
     parts = [slice(start, start + size) for start in range(0, questions * samples, size)]
     history = []
     for number in range(steps):
@@ -146,15 +153,18 @@ def train_policy(
             on_step(rollouts)
         history.append(summary(rollouts))
         for _ in range(epochs):
-            for part in parts:
+            for place, part in enumerate(parts):
                 fields = rollouts.rows(part)
                 logits = policy.logits(fields["prompts"], fields["actions"])
                 logp = token_log_probs(logits, fields["actions"])  # type: ignore[arg-type]
                 loss = objective(Update(**fields, logp=logp, logits=logits))  # type: ignore[arg-type]
                 if not loss.isfinite():
                     raise ValueError(f"the loss of step {number} is {float(loss.detach())}")
-                stepper.zero_grad()
-                loss.backward()
+                if place % micro_batches == 0:
+                    stepper.zero_grad()
+                (loss / micro_batches).backward()
+                if (place + 1) % micro_batches:
+                    continue
                 if clip_norm is not None:
                     nn.utils.clip_grad_norm_(policy.parameters(), clip_norm)
                 stepper.step()
@@ -243,7 +253,7 @@ def pass_at_k(correct: torch.Tensor, samples: int, k: int) -> torch.Tensor:
 
 
 def teach(
-    policy: CharacterPolicy, problems: Problems, values: list[str], *, steps: int, seed: int, batch: int = 128,
+    policy: LanguagePolicy, problems: Problems, values: list[str], *, steps: int, seed: int, batch: int = 128,
     rate: float = 3e-3, copies: int = 3,
 ) -> list[float]:  # fmt: skip
     """The supervised warm start of the calculator bench: cross-entropy on `redundant_response`, 0 to `copies` copies.
