@@ -19,7 +19,7 @@ def dapo_math_17k(split: str) -> tuple[Problem, ...]:
     """
     _check_split("dapo-math-17k", split, ("train",))
     rows = _parquet("dapo-math-17k", "train.parquet", ("prompt", "reward_model", "extra_info"))
-    found = {}
+    found: dict[str, Problem] = {}
     for row in rows:
         question = "\n".join(message["content"] for message in row["prompt"] if message["role"] == "user")
         found.setdefault(row["extra_info"]["index"], Problem(question, "", str(row["reward_model"]["ground_truth"])))

@@ -1,4 +1,4 @@
-"""The losses that are compared, as objectives of `baselines.rollouts`: the paper's two, GRPO, and its usual variants."""
+"""The losses that are compared, as objectives of `baselines.rollouts`: the paper's two, GRPO, its usual variants."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -117,7 +118,11 @@ def bandit(*, arm: str, seed: int, device: torch.device, steps: int) -> Metrics:
     """S-C on the bandit: what entropy is left, at equal step and at equal reward."""
     generator = torch.Generator().manual_seed(seed)
     rewards, entropies, _ = runs.bandit(ARMS[arm](generator), seed, steps).arrays()
-    metrics = {"entropy": float(entropies[-1]), "reward": float(rewards[-1])}
+    metrics = {
+        "entropy": float(entropies[-1]),
+        "log10_entropy": math.log10(entropies[-1]),
+        "reward": float(rewards[-1]),
+    }
     reached = runs.entropy_at(0.85, rewards, entropies)
     return metrics if reached is None else {**metrics, "entropy_at_reward": reached}
 

@@ -84,8 +84,9 @@ def bandit(objective: Objective, seed: int, steps: int) -> Curves:
             curves.covariances.append(mean_covariance(rollouts))
 
     train_policy(
-        BanditPolicy(network), digits_bandit(train), objective, steps=steps, questions=128, samples=8, epochs=4, seed=seed,
-        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=2e-3), reference=reference, on_step=look,
+        BanditPolicy(network), digits_bandit(train), objective, steps=steps, questions=128, samples=8, epochs=4,
+        seed=seed, reference=reference, on_step=look,
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=2e-3),
     )  # fmt: skip
     look()
     return curves
@@ -131,36 +132,31 @@ def taught_policy(seed: int, device: torch.device, steps: int) -> RecurrentPolic
 
 def calculator_run(
     objective: Objective, policy: RecurrentPolicy, seed: int, *, steps: int, rate: float, questions: int = 256
-) -> tuple[dict[str, float], Curves]:
+) -> dict[str, float]:
     """32 questions x 8 samples, 4 minibatches, Adam; then samples for held-out questions, and fixed contexts there.
 
     The fixed contexts are responses of the policy before training to `questions` held-out questions.
     """
     device = next(policy.parameters()).device
-    train, _, held_out = (one.to(device) if isinstance(one, Problems) else one for one in calculator_problems(seed))
-    contexts = collect(policy, held_out, questions, 4, torch.Generator(device).manual_seed(seed + 1))
+    train, _, held_out = calculator_problems(seed)
+    train, held_out = train.to(device), held_out.to(device)
+    contexts = collect(policy, held_out, questions, 4, torch.Generator(device).manual_seed(10_000 + seed))
     before = mean_entropy(policy, contexts)
-    curves = Curves()
-
-    def look(rollouts: Rollouts) -> None:
-        curves.covariances.append(mean_covariance(rollouts))
-
+    covariances: list[float] = []
     history = train_policy(
         policy, train, objective, steps=steps, questions=32, samples=8, minibatches=4, seed=seed,
-        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=rate), on_step=look,
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=rate),
+        on_step=lambda rollouts: covariances.append(mean_covariance(rollouts)),
     )  # fmt: skip
-    curves.rewards = [step.accuracy for step in history]
-    curves.entropies = [step.entropy for step in history]
-    final = collect(policy, held_out, questions, 8, torch.Generator(device).manual_seed(seed + 2))
-    means = summary(final)
-    metrics = {
+    final = collect(policy, held_out, questions, 8, torch.Generator(device).manual_seed(20_000 + seed))
+    means, after = summary(final), mean_entropy(policy, contexts)
+    return {
         "accuracy": means.accuracy,
         "pass_at_8": float(pass_at_k(final.correct, 8, 8).mean()),
         "sampled_entropy": means.entropy,
         "length": means.length,
-        "start_entropy": before,
-        "fixed_entropy": mean_entropy(policy, contexts),
-        "train_accuracy": float(np.mean(curves.rewards[-10:])),
-        "positive": float((np.array(curves.covariances) > 0).mean()),
+        "fixed_entropy": after,
+        "fixed_change": after - before,
+        "train_accuracy": float(np.mean([step.accuracy for step in history[-10:]])),
+        "positive": float((np.array(covariances) > 0).mean()),
     }
-    return metrics, curves
