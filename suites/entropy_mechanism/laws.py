@@ -71,10 +71,13 @@ def extrapolation_error(fit: Callable[[Array, Array], Curve], entropy: Array, re
 
 
 def interval(entropy: Array, reward: Array, *, block: int, draws: int, seed: int) -> dict[str, float]:
-    """95 % intervals of a, b and b - a from one run: moving-block bootstrap, for its steps are not independent."""
+    """95 % intervals of a, b and b - a from one run: circular block bootstrap, for its steps are not independent.
+
+    The blocks go round, so that the first steps, where the entropy is highest, come as often as any.
+    """
     generator = np.random.default_rng(seed)
-    starts = generator.integers(0, len(entropy) - block + 1, (draws, len(entropy) // block))
-    rows = (starts[..., None] + np.arange(block)).reshape(draws, -1)
+    starts = generator.integers(0, len(entropy), (draws, len(entropy) // block))
+    rows = (starts[..., None] + np.arange(block)).reshape(draws, -1) % len(entropy)
     fitted = [EntropyLaw.fit(torch.from_numpy(entropy[row]), torch.from_numpy(reward[row])) for row in rows]
     found = {}
     for name in ("a", "b", "ceiling"):
