@@ -11,6 +11,7 @@ response has the same distribution when it is sampled and when it is read.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -50,23 +51,23 @@ class BanditPolicy(nn.Module):
         return self.network(prompts)[:, None]
 
 
-class LanguagePolicy(nn.Module):
+class LanguagePolicy(nn.Module, ABC):
     """A language model. A response ends with `end`, or after `max_tokens`."""
 
     end: int
     max_tokens: int
 
+    @abstractmethod
     def begin(self, prompts: torch.Tensor) -> tuple[torch.Tensor, Any]:
         """Logits (B, V) after the prompts (B, P), and a state to go on from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, tokens: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         """Logits (B, V) after one more token each (B,), and the state after it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits after each token, (B, L, V)."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def sample(self, prompts: torch.Tensor, generator: torch.Generator, temperature: float = 1.0) -> Sampled:

@@ -157,7 +157,12 @@ def selection(seed: int) -> Metrics:
     rows = [tuple(one[i : i + 1] for one in whole) for i in range(128)]
     small = sum(int(method.clip_cov_dropped(*row, **loose).sum()) for row in rows)
     many = [one.repeat(8, 1) for one in whole]
+    one, two = (torch.Generator().manual_seed(seed) for _ in range(2))
+    unstated = method.clip_cov(*many, **loose, generator=one) - method.clip_cov(
+        *many, **loose, share=2e-4, generator=two
+    )
     return {
+        "default_share_gap": largest(unstated),
         "clip_many": float(method.clip_cov_dropped(*many, **loose).sum()) - int(8 * tokens * 2e-4),
         "lone_kl": float(sum(int(method.kl_cov_selected(x, a, m).sum()) for x, _, a, m in rows)),
         "lone_clip": float(sum(int(method.clip_cov_dropped(*row).sum()) for row in rows)),
