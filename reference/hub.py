@@ -6,12 +6,9 @@ Needs pyarrow (`crossexam[data]`). A file without an expected column is refused 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,17 +35,6 @@ SUPERGLUE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Columns of the text, and classes in the order of their numbers, by task."""
 STSB_TOP = 5.0
-
-
-@dataclass(frozen=True)
-class Question:
-    """`answer` is the final answer as it is written, LaTeX or a number; empty `solution` where none is published."""
-
-    question: str
-    solution: str
-    answer: str
-    subject: str = ""
-    level: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,89 +167,6 @@ def squad(split: str) -> tuple[Reading, ...]:
     )
 
 
-def math(split: str) -> tuple[Question, ...]:
-    """MATH: 7,500 train and 5,000 test problems; the answer is what the last `\\boxed` of the solution holds."""
-    _check_split("math", split, ("train", "test"))
-    table = _table(get("math").require() / f"{split}.parquet", ("problem", "solution", "type", "level"))
-    rows = table.itertuples(index=False)
-    return tuple(Question(row.problem, row.solution, boxed(row.solution), row.type, row.level) for row in rows)
-
-
-def math500(split: str) -> tuple[Question, ...]:
-    """The 500 test problems of MATH that PRM800K set apart."""
-    _check_split("math500", split, ("test",))
-    rows = _json_lines(get("math500").require() / "test.jsonl", ("problem", "solution", "answer", "subject", "level"))
-    return tuple(
-        Question(row["problem"], row["solution"], row["answer"], row["subject"], str(row["level"])) for row in rows
-    )
-
-
-def boxed(solution: str) -> str:
-    """What the last `\\boxed{...}` (or `\\boxed x`) of a solution holds, braces within it included; else empty."""
-    start = solution.rfind("\\boxed")
-    if start < 0:
-        return ""
-    rest = solution[start + len("\\boxed") :].lstrip()
-    if not rest.startswith("{"):
-        return re.split(r"[\s$]", rest, maxsplit=1)[0]
-    depth = 0
-    for place, character in enumerate(rest):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return rest[1:place]
-    return ""
-
-
-def _contest(name: str, split: str) -> tuple[Question, ...]:
-    """Problems with whole numbers for answers; pages call the text `problem` or `question`."""
-    _check_split(name, split, ("test",))
-    path = get(name).require() / "test.parquet"
-    have = parquet.read_schema(path).names
-    text = next((column for column in ("problem", "question") if column in have), "problem")
-    table = _table(path, (text, "answer"))
-    return tuple(Question(q, "", _whole(a)) for q, a in zip(table[text], table["answer"], strict=True))
-
-
-def _whole(answer: object) -> str:
-    """27.0 and "27" alike as "27": some pages store whole answers as fractions."""
-    text = str(answer)
-    return text.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", text) else text
-
-
-aime24: Callable[[str], tuple[Question, ...]] = partial(_contest, "aime24")
-aime25: Callable[[str], tuple[Question, ...]] = partial(_contest, "aime25")
-amc23: Callable[[str], tuple[Question, ...]] = partial(_contest, "amc23")
-
-
-def dapo_math_17k(split: str) -> tuple[Question, ...]:
-    """DAPO-Math-17k: each problem once, though the file repeats it; prompts as published, instructions included."""
-    _check_split("dapo-math-17k", split, ("train",))
-    table = _table(get("dapo-math-17k").require() / "train.parquet", ("prompt", "reward_model", "extra_info"))
-    first: dict[str, Question] = {}
-    for prompt, reward, extra in zip(table["prompt"], table["reward_model"], table["extra_info"], strict=True):
-        text = "\n".join(turn["content"] for turn in prompt)
-        first.setdefault(str(extra["index"]), Question(text, "", str(reward["ground_truth"])))
-    return tuple(first.values())
-
-
-def deepmath_103k(split: str) -> tuple[Question, ...]:
-    """DeepMath-103K: problems with final answers, topic and difficulty; the published solutions are left out."""
-    _check_split("deepmath-103k", split, ("train",))
-    path = get("deepmath-103k").require() / "train.parquet"
-    rows = _table(path, ("question", "final_answer", "topic", "difficulty")).itertuples(index=False)
-    return tuple(Question(row.question, "", str(row.final_answer), row.topic, str(row.difficulty)) for row in rows)
-
-
-def olympiadbench(split: str) -> tuple[Question, ...]:
-    """OlympiadBench, what has one final answer: problems with several or none are left out."""
-    _check_split("olympiadbench", split, ("test",))
-    table = _table(
-        get("olympiadbench").require() / "test.parquet", ("question", "solution", "final_answer", "subfield")
-    )
-    rows = [row for row in table.itertuples(index=False) if row.final_answer is not None and len(row.final_answer) == 1]
-    return tuple(Question(r.question, "\n".join(r.solution), str(r.final_answer[0]), r.subfield) for r in rows)
-
-
 def mmlu(split: str) -> tuple[Choice, ...]:
     """MMLU: dev (5 of each of 57 subjects), val and 14,042 test questions with four choices."""
     _check_split("mmlu", split, ("dev", "val", "test"))
@@ -322,13 +225,6 @@ def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     have = set(parquet.read_schema(path).names)
     _expect(path, columns, have)
     return pd.read_parquet(path, columns=list(columns))
-
-
-def _json_lines(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line.strip()]
-    for row in rows:
-        _expect(path, keys, row)
-    return rows
 
 
 def _expect(path: Path, columns: Sequence[str], have: Iterable[str]) -> None:

@@ -98,6 +98,22 @@ def gsm8k(split: str) -> tuple[Problem, ...]:
     return tuple(Problem(question, solution, answer.replace(",", "")) for question, solution, _, answer in parts)
 
 
+def boxed(solution: str) -> str | None:
+    """What the last `\\boxed{...}` (or `\\boxed x`) holds, braces balanced; None without one."""
+    start = solution.rfind("\\boxed")
+    if start < 0:
+        return None
+    rest = solution[start + len("\\boxed") :].lstrip()
+    if not rest.startswith("{"):
+        return re.split(r"[\s$]", rest, maxsplit=1)[0]
+    depth = 0
+    for place, character in enumerate(rest):
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return rest[1:place]
+    return None
+
+
 def wikitext2_heldout(split: str) -> Text:
     """WikiText-2 without its train part: 213,886 val and 241,211 test words, `<unk>` for rare ones."""
     _check_split("wikitext-2-heldout", split, ("val", "test"))

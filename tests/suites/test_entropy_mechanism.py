@@ -1,0 +1,192 @@
+"""The losses by hand, the curves, the runs at tiny sizes, and the 7B protocol on a tiny Qwen2 from disk."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from suites.entropy_mechanism import experiments, laws, method, runs
+from suites.entropy_mechanism.contenders import ARMS
+from tests.reference.test_reference import available
+
+CPU = torch.device("cpu")
+
+
+def finite(metrics: dict) -> None:
+    assert metrics
+    assert all(np.isfinite(value).all() for value in metrics.values())
+
+
+def batch() -> tuple[torch.Tensor, ...]:
+    """Two responses of two tokens: c = (1.5, -0.5, -0.5, 1.5) / 1 with mean log-probability -1 and advantage 0."""
+    logp = torch.tensor([[0.5, -1.5], [-0.5, -2.5]], requires_grad=True)
+    advantages = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
+    return logp, logp.detach() - 0.1, advantages, torch.ones(2, 2)
+
+
+def test_token_covariance_by_hand() -> None:
+    logp, _, advantages, mask = batch()
+    expected = torch.tensor([[1.5, -0.5], [-0.5, 1.5]])
+    torch.testing.assert_close(method.token_covariance(logp, advantages, mask), expected)
+
+
+def test_kl_cov_by_hand() -> None:
+    """Half of the tokens, those with c = 1.5, pay 2 |0.1|; the surrogates of both responses cancel."""
+    loss = method.kl_cov(*batch(), percent=50.0, coefficient=2.0)
+    assert float(loss.detach()) == pytest.approx(2 * 0.2 / 4, rel=1e-5)
+
+
+def test_clip_cov_by_hand() -> None:
+    """The two tokens with c = 1.5 are dropped; of the others one is gained and one lost, so that nothing is left."""
+    logp, old, advantages, mask = batch()
+    loss = method.clip_cov(logp, old, advantages, mask, share=1.0)
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
+    gradient = torch.autograd.grad(loss, logp)[0]
+    rho = math.exp(0.1)
+    torch.testing.assert_close(gradient, torch.tensor([[0.0, -rho / 4], [rho / 4, 0.0]]))
+
+
+def test_entropy_change_of_a_real_step() -> None:
+    z, d = torch.randn(2, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    entropies = [torch.distributions.Categorical(logits=one).entropy() for one in (z, z + 1e-6 * d)]
+    assert float(method.entropy_change(z, d)) == pytest.approx(float(entropies[1] - entropies[0]) / 1e-6, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", laws.CURVES)
+def test_curves_find_themselves(name: str) -> None:
+    """Each curve fits points of its own kind, also those that it has not seen, and says the last one beforehand."""
+    entropy = np.linspace(1.5, 0.05, 200)
+    shapes = {
+        "exponential": 1 - 0.2 * np.exp(entropy),
+        "linear": 1 - 0.4 * entropy,
+        "quadratic": 1 - 0.1 * entropy - 0.2 * entropy**2,
+        "power": 1 - 0.3 * entropy**1.7,
+    }
+    fit, reward = laws.CURVES[name], shapes[name]
+    assert laws.r_squared(fit(entropy, reward), entropy, reward) == pytest.approx(1, abs=1e-6)
+    assert laws.held_out_error(fit, entropy, reward, 10) < 1e-4
+    assert laws.extrapolation_error(fit, entropy, reward, 0.5) < 1e-3
+
+
+def test_interval_holds_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    entropy = np.linspace(1.5, 0.05, 400)
+    reward = 1.1 - 0.2 * np.exp(entropy) + 0.02 * rng.standard_normal(400)
+    found = laws.interval(entropy, reward, block=20, draws=300, seed=0)
+    assert found["a_low"] < 0.2 < found["a_high"] and found["ceiling_low"] < 0.9 < found["ceiling_high"]
+    assert found["a_high"] - found["a_low"] < 0.02
+
+
+def test_entropy_at_a_reward() -> None:
+    rewards, entropies = np.array([0.1, 0.3, 0.5, 0.4]), np.array([2.0, 1.0, 0.0, 0.0])
+    assert runs.entropy_at(0.4, rewards, entropies) == pytest.approx(0.5)
+    assert runs.entropy_at(0.6, rewards, entropies) is None
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_bandit(arm: str) -> None:
+    finite(experiments.bandit(arm=arm, seed=1000, device=CPU, steps=2))
+
+
+def test_law_and_covariance_of_a_run(tmp_path: Path) -> None:
+    curves = runs.bandit(ARMS["grpo"](torch.Generator()), 1000, steps=79)
+    rewards, entropies, covariances = curves.arrays()
+    assert len(rewards) == len(entropies) == len(covariances) + 1 == 80
+    run = {"rewards": rewards, "entropies": entropies, "covariances": covariances}
+    save_file({name: torch.from_numpy(one) for name, one in run.items()}, tmp_path / "run.safetensors")
+    for arm in laws.CURVES:
+        finite(experiments.entropy_law(arm=arm, seed=0, device=CPU, grpo_bandit=tmp_path / "run.safetensors"))
+    finite(experiments.covariance_sign(arm="method", seed=0, device=CPU, grpo_bandit=tmp_path / "run.safetensors"))
+
+
+def test_calculator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    available("gsm8k")
+    start = runs.taught_policy(1000, CPU, steps=20)
+    save_file(start.state_dict(), tmp_path / "start.safetensors")
+    path = tmp_path / "start.safetensors"
+    for arm in ("grpo", "clip_cov", "kl_cov_2_1"):
+        finite(experiments.calculator(arm=arm, seed=1000, device=CPU, steps=1, rate=1e-3, calculator_start=path))
+    monkeypatch.setattr(runs, "HELD_OUT", 8)
+    finite(experiments.calculator_benefit(arm="clip_higher", seed=1000, device=CPU, steps=1, rate=1e-3, lessons=2))
+
+
+def test_held_out_questions_are_not_trained_on() -> None:
+    available("gsm8k")
+    train, values, held_out = runs.calculator_problems(3)
+    assert len(train) == len(values) == 5_940 and len(held_out) == 660
+    rows = {tuple(row) for row in train.prompts.tolist()}
+    assert len(rows) == 5_940 and not rows & {tuple(row) for row in held_out.prompts.tolist()}
+
+
+@pytest.fixture(scope="module")
+def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2 of two layers with a tokeniser of one token a character, as they lie on a disk."""
+    folder = tmp_path_factory.mktemp("qwen")
+    letters = ["<|endoftext|>", "<unk>", *map(chr, range(32, 127)), "\n"]
+    backend = Tokenizer(models.WordLevel({letter: number for number, letter in enumerate(letters)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<|endoftext|>", eos_token="<|endoftext|>", unk_token="<unk>"
+    )
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(letters), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512, pad_token_id=0, eos_token_id=0, bos_token_id=0,
+    )  # fmt: skip
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def mathematics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_qwen: Path) -> None:
+    """A model, and a few problems in the columns and types of the five sets."""
+    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+    shutil.copytree(tiny_qwen, tmp_path / "qwen2.5-0.5b")
+    for name in ("vocab.json", "merges.txt"):  # the published folder holds them as well; tokenizer.json is read
+        (tmp_path / "qwen2.5-0.5b" / name).touch()
+    rows = [
+        {
+            "data_source": "math_dapo",
+            "prompt": [{"content": f"What is {n} + 1?", "role": "user"}],
+            "ability": "MATH",
+            "reward_model": {"ground_truth": str(n + 1), "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": f"id-{n}"},
+        }
+        for n in range(4)
+    ]
+    files = {
+        "dapo-math-17k/train": rows,
+        "aime24/test": [{"id": 1, "problem": "1 + 1?", "solution": "", "answer": "2", "url": "", "year": "2024"}],
+        "aime25/test": [{"problem": "1 + 2?", "answer": "3", "id": "0"}],
+        "amc23/test": [{"id": 0, "question": "1 + 3?", "answer": 4.0, "url": ""}],
+    }
+    for name, table in files.items():
+        path = tmp_path / f"{name}.parquet"
+        path.parent.mkdir()
+        pd.DataFrame(table).to_parquet(path)
+    (tmp_path / "math500").mkdir()
+    row = {"problem": "1 + 4?", "solution": "5", "answer": "5", "subject": "Algebra", "level": 1, "unique_id": "x"}
+    (tmp_path / "math500" / "test.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+
+
+@pytest.mark.usefixtures("mathematics")
+@pytest.mark.parametrize("arm", ["grpo", "clip_higher", "clip_cov", "kl_cov"])
+def test_qwen_from_disk(arm: str) -> None:
+    metrics = experiments.qwen_mathematics(
+        arm=arm, seed=1000, device=CPU, model="qwen2.5-0.5b", steps=2, questions=4, samples=2, minibatch=2, rate=1e-3,
+        percent=0.2, prompt=300, response=5,
+    )  # fmt: skip
+    finite(metrics)
+    assert {"aime24", "aime25", "amc23", "math500", "mean", "entropy"} <= set(metrics)
