@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from crossexam import __version__, show
+from crossexam import __version__, show, show_data
 from crossexam.environment import gpu_name
 from crossexam.paper import TIERS, Paper, Tier
 from crossexam.placement import Gpu
@@ -332,9 +332,9 @@ def data_list(as_json: bool) -> int:
     """Every data set of the catalogue, and whether it is here."""
     entries = list(catalog().values())
     if as_json:
-        print_json([show.data_record(entry) for entry in entries])
+        print_json([show_data.data_record(entry) for entry in entries])
     else:
-        show.data_sets(entries)
+        show_data.data_sets(entries)
     return AS_EXPECTED
 
 
@@ -343,7 +343,7 @@ def data_list(as_json: bool) -> int:
 @AS_JSON
 def data_show(name: str, as_json: bool) -> int:
     """Licence, citation, source and files of a data set, what it must not be compared with, and how to get it."""
-    record = show.data_record(get(name))
+    record = show_data.data_record(get(name))
     if as_json:
         print_json(record)
     else:
@@ -360,7 +360,7 @@ def data_fetch(names: Slugs, offline: bool) -> int:
 
     entries = [get(name) for name in names]  # a misspelt name is told before anything is fetched
     for entry in entries:
-        with show.Fetching() as fetching:
+        with show_data.Fetching() as fetching:
             folder = fetch(entry.name, offline=offline, progress=fetching.update)
         print(f"{entry.name}: {folder if entry.files else f'bundled with {entry.source}'}")
     return AS_EXPECTED
@@ -375,7 +375,7 @@ def data_verify(names: Slugs, as_json: bool) -> int:
     Exit code 1: one is damaged or absent."""
     cache.distrust()
     entries = [get(name) for name in names] if names else [e for e in catalog().values() if e.available]
-    states = {entry.name: show.verified(entry) for entry in entries}
+    states = {entry.name: show_data.verified(entry) for entry in entries}
     if as_json:
         print_json([{"name": name, "verified": good, "state": state} for name, (good, state) in states.items()])
     else:
@@ -457,7 +457,7 @@ def _fetch_missing(papers: list[Paper], selection: Selection) -> None:
     for name in sorted(names & catalog().keys()):
         if catalog()[name].state == "auto" and not catalog()[name].available:
             try:
-                with show.Fetching() as fetching:
+                with show_data.Fetching() as fetching:
                     fetch(name, progress=fetching.update)
             except DataError as error:
                 print(f"crossexam: {error}", file=sys.stderr)
