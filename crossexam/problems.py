@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import types
 import typing
@@ -141,7 +142,7 @@ class Reader:
             self.refuse(key, "is not a table", f"write it as a table with the keys of {cls.__name__}")
             return None
         before = len(self.problems)
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}  # type: ignore[arg-type]
         for name in table.keys() - fields.keys():
             self.refuse((*key, name), "is an unknown key", did_you_mean(name, fields))
@@ -191,3 +192,9 @@ def did_you_mean(word: str, choices: typing.Iterable[str]) -> str:
     known = sorted(choices)
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"use one of: {', '.join(known)}"
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a dataclass's fields; evaluating them takes longer than reading a claim."""
+    return typing.get_type_hints(cls)
