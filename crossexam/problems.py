@@ -142,7 +142,7 @@ class Reader:
             self.refuse(key, "is not a table", f"write it as a table with the keys of {cls.__name__}")
             return None
         before = len(self.problems)
-        hints = _hints(cls)
+        hints = _hints(cls)  # type: ignore[arg-type]
         fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}  # type: ignore[arg-type]
         for name in table.keys() - fields.keys():
             self.refuse((*key, name), "is an unknown key", did_you_mean(name, fields))
