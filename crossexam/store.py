@@ -243,11 +243,15 @@ class Store:
         return int(fingerprint[:15], 16)  # below 2**60: one byte of a file that stays empty
 
     def export(self, papers: Iterable[str] = (), subjects: Collection[str] | None = None) -> Iterator[str]:
-        """JSON Lines: environments, then rows; only those of some papers or subjects, if given."""
+        """JSON Lines: environments, then rows; only those of some papers, if given.
+
+        Of `subjects`, if given, only finished rows, and of those with one fingerprint the newest.
+        """
         wanted = set(papers)
         rows = [row for row in self.rows() if not wanted or row.paper in wanted]
         if subjects is not None:
-            rows = [row for row in rows if row.subject in subjects and row.health == "done"]
+            done = [row for row in rows if row.subject in subjects and row.health == "done"]
+            rows = list({row.fingerprint: row for row in sorted(done, key=lambda row: row.started)}.values())
         for key in sorted({row.environment for row in rows if row.environment}):
             yield canonical({"kind": "environment", "id": key, "body": self.text(key)})
         for row in rows:

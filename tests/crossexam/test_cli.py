@@ -135,6 +135,11 @@ def test_rows_travel_to_another_machine(toy: Sandbox) -> None:
     assert toy.run("run", "toy", "--export", "rows.jsonl", CROSSEXAM_RESULTS="elsewhere").returncode == 0
     assert "1 new rows" in toy.run("import", "rows.jsonl").stdout
     assert '"total":4.0' in toy.run("export", "toy", "--current").stdout
+    assert toy.run("run", "toy", "--fresh").returncode == 0  # a repetition: both rows are kept, one is current
+    counts = [
+        toy.run(*words).stdout.count('"kind":"row"') for words in (("export", "toy"), ("export", "toy", "--current"))
+    ]
+    assert counts == [2, 1]
     assert toy.json("judge", "toy")[0]["verdict"] == "reproduced"
 
 
