@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -286,16 +285,16 @@ def _receive(name: str, files: Any) -> None:
     entry = get(name)
     if entry.available or files is None:
         return
-    target = cache_folder() / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{name}-"))
-    for file, content in files:
-        (partial / file).parent.mkdir(parents=True, exist_ok=True)
-        (partial / file).write_bytes(ray.get(content))
-    try:
-        partial.rename(target)
-    except OSError:  # another job of this node was faster
-        shutil.rmtree(partial, ignore_errors=True)
+    target = cache_folder() / (entry.folder or name)  # which sets may share, as those of NLTK do
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as partial:
+        for file, content in files:
+            arriving = Path(partial) / file
+            arriving.parent.mkdir(parents=True, exist_ok=True)
+            arriving.write_bytes(ray.get(content))
+        for file, _ in files:  # another job of this node may do the same: the files are
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            (Path(partial) / file).replace(target / file)
     entry.require()
 
 

@@ -160,3 +160,21 @@ def test_a_dry_run_says_where_trials_would_go(cluster: Any, sandbox: Sandbox) ->
     counts = [sum(node["trials"].values()) for node in found["nodes"]]
     assert sorted(counts) == [0, TRIALS // 2, TRIALS // 2]  # the head runs nothing
     assert found["impossible"] == {} and not rows(sandbox)
+
+
+def test_sets_that_share_a_folder_arrive_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crossexam import cluster as module
+    from reference.catalog import get
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CROSSEXAM_DATA", raising=False)
+    monkeypatch.setattr("reference.catalog.verify", lambda path, file: None)
+    monkeypatch.setattr(module.ray, "get", lambda content: content)
+    for name in ("brown", "treebank"):
+        module._receive(name, [(file.name, b"content") for file in get(name).files])
+        assert get(name).available
+    assert sorted(path.name for path in (tmp_path / "crossexam" / "data" / "nltk").iterdir()) == [
+        "brown.zip",
+        "treebank.zip",
+    ]
+    assert [path.name for path in (tmp_path / "crossexam" / "data").iterdir()] == ["nltk"]
