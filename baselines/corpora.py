@@ -203,15 +203,13 @@ def _check(tokens: torch.Tensor, length: int) -> None:
 
 @dataclass(frozen=True)
 class Packed:
-    """Documents end to end in rows: `tokens` and `document` int64, `last` bool, all (rows, length).
+    """Documents end to end in rows: `tokens` and `document` int64, both (rows, length).
 
-    `document` numbers the document that a token is from, or -1 behind the last one. `last` marks the end token of
-    each document, whose successor is of another document and is nothing to predict.
+    `document` numbers the document that a token is from, or -1 behind the last one.
     """
 
     tokens: torch.Tensor
     document: torch.Tensor
-    last: torch.Tensor
 
     @property
     def targets(self) -> torch.Tensor:
@@ -235,11 +233,8 @@ def pack(sequences: Sequence[torch.Tensor], length: int, end: int) -> Packed:
     sizes = torch.tensor([len(sequence) + 1 for sequence in sequences])
     joined = torch.cat([torch.cat([sequence, sequence.new_tensor([end])]) for sequence in sequences])
     document = torch.repeat_interleave(torch.arange(len(sequences)), sizes)
-    last = torch.zeros(len(joined), dtype=torch.bool)
-    last[sizes.cumsum(0) - 1] = True
     missing = -len(joined) % length
     return Packed(
         torch.nn.functional.pad(joined, (0, missing), value=end).view(-1, length),
         torch.nn.functional.pad(document, (0, missing), value=-1).view(-1, length),
-        torch.nn.functional.pad(last, (0, missing)).view(-1, length),
     )

@@ -103,11 +103,6 @@ def test_packed_documents_do_not_predict_or_see_each_other() -> None:
     packed = pack([torch.tensor([5, 6]), torch.tensor([7]), torch.tensor([8, 9, 10])], length=4, end=0)
     assert packed.tokens.tolist() == [[5, 6, 0, 7], [0, 8, 9, 10], [0, 0, 0, 0]]
     assert packed.document.tolist() == [[0, 0, 0, 1], [1, 2, 2, 2], [2, -1, -1, -1]]
-    assert packed.last.tolist() == [
-        [False, False, True, False],
-        [True, False, False, False],
-        [True, False, False, False],
-    ]
     # A document that goes on in the next row loses the target at the cut, as its context ends there.
     assert packed.targets.tolist() == [[6, 0, -100, -100], [-100, 9, 10, -100], [-100] * 4]
     assert packed.attention.shape == (3, 1, 4, 4)
