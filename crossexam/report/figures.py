@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -277,7 +278,9 @@ def _draw(plan: Plan) -> list[Figure]:
     if plan.dots:
         figures.append(_panels(plan, plan.dots, "seeds", "Every seed of every arm that is compared"))
     if plan.curves:
-        figures.append(_panels(plan, plan.curves, "curves", "Curves and trends, means over seeds"))
+        figures.append(
+            _panels(plan, plan.curves, "curves", "Curves and trends, means over seeds; power laws as fitted lines")
+        )
     return figures
 
 
@@ -337,7 +340,12 @@ def _panels(plan: Plan, panels: Sequence[Panel], name: str, title: str) -> Figur
     for one, panel in zip(axes, panels, strict=False):
         for index, (arm, (x, y)) in enumerate(panel.arms.items()):
             if panel.lines:
-                one.plot(x, y, color=colours[arm], marker="." if len(x) < 20 else None, linewidth=1.2)
+                joined = {"linewidth": 0} if panel.logarithmic else {"linewidth": 1.2}
+                one.plot(x, y, color=colours[arm], marker="." if len(x) < 20 else None, **joined)
+                if panel.logarithmic and len(set(x)) > 1:
+                    exponent, fitted = power_law(x, y)
+                    one.plot(x, fitted, color=colours[arm], linewidth=1.2)
+                    table.append((panel.title, panel.metric, f"{arm}, fitted exponent", "", f"{exponent:.4g}"))
             else:
                 one.plot([index] * len(y), y, "o", color=colours[arm], markersize=4, alpha=0.8)
             table += [(panel.title, panel.metric, arm, f"{a:.4g}", f"{b:.6g}") for a, b in zip(x, y, strict=True)]
@@ -358,6 +366,13 @@ def _panels(plan: Plan, panels: Sequence[Panel], name: str, title: str) -> Figur
         canvas.legend(handles, arms, loc="lower center", ncols=min(4, len(arms)), frameon=False, fontsize=8)
     words = f"{title}: {len(panels)} panels, arms {', '.join(arms)}. The table below has the numbers."
     return Figure(name, title, words, _svg(canvas, name, words), tuple(table))
+
+
+def power_law(x: Sequence[float], y: Sequence[float]) -> tuple[float, list[float]]:
+    """The exponent of the power law through positive points, least squares on logarithms, and its values at x."""
+    logs = [math.log(value) for value in x], [math.log(value) for value in y]
+    slope, intercept = statistics.linear_regression(*logs)
+    return slope, [math.exp(intercept + slope * value) for value in logs[0]]
 
 
 def _pair(axes: Any, panel: Panel) -> None:

@@ -17,7 +17,7 @@ import pytest
 from crossexam.paper import Paper
 from crossexam.plan import Selection, plan
 from crossexam.project import find_paper, suite_folders
-from crossexam.report.figures import costs_of, figures_of
+from crossexam.report.figures import Panel, Plan, _draw, costs_of, figures_of, power_law
 from crossexam.report.site import Site, build, committed, gather
 from crossexam.report.status import results_readme, with_status
 from crossexam.rows import Row
@@ -164,6 +164,15 @@ def test_figures_show_what_claims_compare(toy_site: tuple[Site, Path]) -> None:
     assert {panel.metric for panel in drawn.curves} == {"score", "loss"}
     grown = next(panel for panel in drawn.curves if panel.metric == "score")
     assert grown.arms["method"] == ((1.0, 2.0, 4.0), (8.0, 9.0, 11.0))
+
+
+def test_a_power_law_is_drawn_through_its_points() -> None:
+    sizes = (1.0, 10.0, 100.0)
+    exponent, fitted = power_law(sizes, [3 * size**-0.5 for size in sizes])
+    assert exponent == pytest.approx(-0.5) and fitted == pytest.approx([3, 3 / 10**0.5, 0.3])
+    panel = Panel("errors", "N", "error", {"method": (sizes, (3.0, 1.0, 0.3))}, lines=True, logarithmic=True)
+    (figure,) = _draw(Plan("toy", curves=(panel,)))
+    assert ("errors", "error", "method, fitted exponent", "", "-0.5") in figure.table
 
 
 def test_every_loss_stands_on_one_axis_of_cost(toy_site: tuple[Site, Path], tmp_path: Path) -> None:
