@@ -122,6 +122,22 @@ def test_ids_lead_back_to_the_data() -> None:
     fit(nn.Linear(2, 2), inputs, targets, objective, epochs=1, batch_size=4, drop_last=False, optimizer=sgd(), seed=0)
 
 
+def test_the_order_of_a_long_epoch_is_one_permutation() -> None:
+    """150 batches are gathered in three pieces, which must follow each other."""
+    seen = []
+
+    def remember(model: nn.Module, batch: Batch) -> torch.Tensor:
+        assert torch.equal(batch.inputs[:, 0], 2.0 * batch.ids)
+        assert torch.equal(batch.targets, batch.ids)
+        seen.append(batch.ids)
+        return model(batch.inputs).sum()
+
+    ids = torch.arange(300)
+    options = {"epochs": 1, "batch_size": 2, "drop_last": False, "optimizer": sgd(1e-9), "seed": 3}
+    fit(nn.Linear(1, 1), 2.0 * ids[:, None], ids, remember, **options)
+    assert torch.equal(torch.cat(seen), torch.randperm(300, generator=torch.Generator().manual_seed(3)))
+
+
 def test_equals_a_loop_written_by_hand() -> None:
     """Losses, too: each epoch's is the mean over its examples, the last batch being smaller."""
     generator = torch.Generator().manual_seed(0)

@@ -22,31 +22,31 @@ from baselines.training import Objective, fit, supervised
 from reference.catalog import get
 
 EPOCHS, BATCH = 3, 64
+LIMIT = 1.03  # of the median ratio of the times
 TEXT = "tiny-shakespeare"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network on its data. `limit` bounds the ratio of the times."""
+    """A network on its data."""
 
     model: Callable[[], torch.nn.Module]
     data: tuple[torch.Tensor, torch.Tensor]
     objective: Objective
     loss: Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
-    limit: float
     items: int
     """Examples, or tokens, of an epoch."""
 
 
 @functools.cache
 def case(name: str) -> Case:
-    """A step of the CNN takes about 2 ms, one of the MLP 0.3 ms: there 15 microseconds of bookkeeping are 5 %."""
+    """A step of the MLP takes about 0.4 ms, one of the CNN 2 ms: 15 microseconds of bookkeeping would show."""
     digits = stratified(0)[0]
     if name == "mlp":
-        return Case(lambda: mlp([64, 128, 10]), digits, supervised(F.cross_entropy), of_logits, 1.08, len(digits[1]))
+        return Case(lambda: mlp([64, 128, 10]), digits, supervised(F.cross_entropy), of_logits, len(digits[1]))
     if name == "cnn":
         cnn = partial(small_cnn, batch_norm=True)
-        return Case(cnn, digits, supervised(F.cross_entropy), of_logits, 1.03, len(digits[1]))
+        return Case(cnn, digits, supervised(F.cross_entropy), of_logits, len(digits[1]))
     pytest.importorskip("transformers")
     if not get(TEXT).available:
         pytest.skip(f"{TEXT} is absent")
@@ -54,7 +54,7 @@ def case(name: str) -> Case:
 
     inputs, targets = examples(corpus(TEXT).train[: 64 * 512 + 1], 64)
     decoder = partial(small_decoder, 256, width=64, depth=2, heads=2, length=64)
-    return Case(decoder, (inputs, targets), next_token, of_tokens, 1.03, inputs.numel())
+    return Case(decoder, (inputs, targets), next_token, of_tokens, inputs.numel())
 
 
 def of_logits(model, inputs, targets) -> torch.Tensor:
@@ -109,7 +109,7 @@ def test_overhead_is_small(benchmark: BenchmarkFixture, name: str) -> None:
     benchmark.extra_info["ratio"] = ratio = overhead(name, rounds=25)
     benchmark.pedantic(by_fit, args=(name,))
     print(f"{name}: {ratio:.3f} of the loop by hand")
-    assert ratio <= case(name).limit
+    assert ratio <= LIMIT
 
 
 def overhead(name: str, rounds: int) -> float:
