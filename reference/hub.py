@@ -57,6 +57,18 @@ class Instruction:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A turn of a tree of solutions: `parent` is the id of the turn that it goes on from, empty at the root."""
+
+    id: str
+    parent: str
+    task: str
+    source: str
+    instruction: str
+    response: str
+
+
+@dataclass(frozen=True)
 class Scored:
     """Pairs of sentences with their similarity: float64 (N,), 0 to 5."""
 
@@ -180,6 +192,14 @@ def alpaca_cleaned(split: str) -> tuple[Instruction, ...]:
     _check_split("alpaca-cleaned", split, ("train",))
     table = _table(get("alpaca-cleaned").require() / "train.parquet", ("instruction", "input", "output"))
     return tuple(Instruction(*row) for row in table.itertuples(index=False, name=None))
+
+
+def ultrainteract(split: str) -> tuple[Step, ...]:
+    """UltraInteract, its part for supervised fine-tuning: solutions of mathematics, code and logic, turn by turn."""
+    _check_split("ultrainteract", split, ("train",))
+    names = ("id", "parent_id", "task", "dataset", "instruction", "response")
+    table = _table(get("ultrainteract").require() / "train.parquet", names)
+    return tuple(Step(*row) for row in table[list(names)].fillna("").itertuples(index=False, name=None))
 
 
 def wikimia(split: str) -> LabelledTexts:

@@ -24,13 +24,18 @@ class ImageFiles:
     paths: tuple[Path, ...]
     labels: torch.Tensor
     classes: tuple[str, ...]
+    border: int = 0
+    """Pixels that are cut off at each side before anything else."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, ids: torch.Tensor) -> torch.Tensor:
         with ThreadPoolExecutor(8) as pool:  # decoding releases the interpreter lock
-            return torch.stack(list(pool.map(_decoded, [self.paths[number] for number in ids.tolist()])))
+            return torch.stack(list(pool.map(self._picture, ids.tolist())))
+
+    def _picture(self, number: int) -> torch.Tensor:
+        return _decoded(self.paths[number], self.border)
 
 
 def imagenet_train(split: str) -> ImageFiles:
@@ -63,10 +68,11 @@ def _listed(found: list[tuple[Path, int]], classes: tuple[str, ...]) -> ImageFil
     return ImageFiles(tuple(path for path, _ in found), torch.tensor([label for _, label in found]), classes)
 
 
-def _decoded(path: Path) -> torch.Tensor:
+def _decoded(path: Path, border: int = 0) -> torch.Tensor:
     """One picture: as it is where it has the right size, else its short side scaled to 256 and the centre cut out."""
     with Image.open(path) as file:
-        picture = file.convert("RGB")
+        width, height = file.size
+        picture = file.convert("RGB").crop((border, border, width - border, height - border))
     if picture.size != (SIDE, SIDE):
         scale = 256 / min(picture.size)
         picture = picture.resize([round(scale * side) for side in picture.size], Image.Resampling.BILINEAR)

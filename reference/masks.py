@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +26,8 @@ VOC_CLASSES = (
 )  # fmt: skip
 VOID = 255
 """The class of pixels that count in no metric."""
+TILE = 256
+"""Side of the tiles into which papers cut WHU-CD."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,78 @@ def sbd(split: str) -> Segmented:
         return _rgb(root / "img" / f"{name}.jpg"), torch.from_numpy(found.astype(np.uint8))
 
     return Segmented(tuple(names), VOC_CLASSES, read)
+
+
+def coco2014(split: str) -> Segmented:
+    """COCO 2014: 82,783 train and 40,504 val pictures; 80 classes, in the order of their ids, and background.
+
+    Where objects overlap, the later annotation counts; crowds are VOID. Needs pycocotools (`crossexam[data]`).
+    """
+    _check_split("coco2014", split, ("train", "val"))
+    root = get("coco2014").require()
+    with zipfile.ZipFile(root / "annotations_trainval2014.zip") as archive:
+        listed = json.loads(archive.read(f"annotations/instances_{split}2014.json"))
+    kinds = sorted(listed["categories"], key=lambda kind: kind["id"])
+    number = {kind["id"]: place for place, kind in enumerate(kinds, 1)}
+    sizes = {image["file_name"]: (image["id"], image["height"], image["width"]) for image in listed["images"]}
+    objects: dict[int, list[dict[str, Any]]] = {image: [] for image, _, _ in sizes.values()}
+    for entry in listed["annotations"]:
+        objects[entry["image_id"]].append(entry)
+
+    def read(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        image, height, width = sizes[name]
+        classes = torch.zeros(height, width, dtype=torch.uint8)
+        for entry in objects[image]:
+            where = _filled(entry["segmentation"], height, width)
+            classes[where] = VOID if entry["iscrowd"] else number[entry["category_id"]]
+        with zipfile.ZipFile(root / f"{split}2014.zip") as archive:
+            return _rgb(BytesIO(archive.read(f"{split}2014/{name}"))), classes
+
+    return Segmented(tuple(sizes), ("background", *(kind["name"] for kind in kinds)), read)
+
+
+def _filled(segmentation: Any, height: int, width: int) -> torch.Tensor:
+    """bool (height, width) of COCO's polygons, or of its run lengths, compressed or not."""
+    from pycocotools import mask as coco
+
+    runs = segmentation
+    if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
+        runs = coco.frPyObjects(segmentation, height, width)
+    merged = coco.merge(runs) if isinstance(runs, list) else runs
+    return torch.from_numpy(coco.decode(merged)).bool()
+
+
+def whu_cd(split: str) -> Changes:
+    """WHU building change: the official train or test part of its one pair, in tiles of 256x256 named row-column.
+
+    What is left at the right and lower edge is not used. The pictures are held in memory.
+    """
+    _check_split("whu-cd", split, ("train", "test"))
+    root = get("whu-cd").require()
+    with _any_size():
+        before, after = (_rgb(root / f"{split}-{part}.tif") for part in ("before", "after"))
+        changed = _indices(root / f"{split}-label.tif") > 0
+    if before.shape != after.shape or before.shape[1:] != changed.shape:
+        raise DataError(f"{root}: the three pictures of '{split}' differ in size")
+    rows, columns = (side // TILE for side in changed.shape)
+    names = tuple(f"{row:03d}-{column:03d}" for row in range(rows) for column in range(columns))
+
+    def read(name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        top, left = (TILE * int(part) for part in name.split("-"))
+        cut = (..., slice(top, top + TILE), slice(left, left + TILE))
+        return before[cut], after[cut], changed[cut]
+
+    return Changes(names, read)
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Without Pillow's guard against pictures that grow in decoding, which refuses an honest 500 megapixels."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def levir_cd(split: str) -> Changes:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.io import loadmat
 
+from reference import cache
+from reference.archives import unpack
 from reference.catalog import DataError, get
 from reference.imagenet import ImageFiles
 from reference.images import Images, _check_split
 
 DOMAINS = ("clipart", "painting", "real", "sketch")
 STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+ZHOU_PARTS = ("train", "val", "test")
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
@@ -137,6 +143,77 @@ def domainnet_126(split: str) -> ImageFiles:
     rows = _columns(root / f"{split}_list.txt")
     names = [str(number) for number in range(126)]
     return _listed(((root / name, kind) for name, kind in rows), names)
+
+
+def fgvc_aircraft(split: str) -> ImageFiles:
+    """FGVC-Aircraft: 3,334 train, 3,333 val, 3,333 test pictures of 100 variants. Each ends in 20 rows of copyright."""
+    _check_split("fgvc-aircraft", split, ("train", "val", "test"))
+    root = get("fgvc-aircraft").require() / "fgvc-aircraft-2013b" / "data"
+    rows = (line.split(" ", 1) for line in (root / f"images_variant_{split}.txt").read_text("utf-8").splitlines())
+    variants = (root / "variants.txt").read_text("utf-8").splitlines()
+    return _listed(((root / "images" / f"{row[0]}.jpg", row[1]) for row in rows), variants)
+
+
+def caltech101(split: str) -> ImageFiles:
+    """Caltech 101: 8,677 pictures of 101 categories, and 467 of its category BACKGROUND_Google ("all" has both).
+
+    It has no split of its own: "train", "val" and "test" are those of Zhou et al. (2022), without the background and
+    the easy faces, and need their split_zhou_Caltech101.json beside the archive, which is unpacked into the cache once.
+    """
+    _check_split("caltech101", split, ("all", *ZHOU_PARTS))
+    folder = get("caltech101").require()
+    root = _unpacked(folder / "caltech-101.zip", "caltech-101/101_ObjectCategories.tar.gz") / "101_ObjectCategories"
+    return by_folder(root) if split == "all" else _zhou(root, folder / "split_zhou_Caltech101.json", split)
+
+
+def ucf101(split: str) -> ImageFiles:
+    """Middle frames of UCF101: 7,639 train, 1,898 val, 3,783 test pictures of 101 actions (Zhou et al. 2022)."""
+    _check_split("ucf101", split, ZHOU_PARTS)
+    folder = get("ucf101").require()
+    return _zhou(folder / "UCF-101-midframes", folder / "split_zhou_UCF101.json", split)
+
+
+def objectnet(split: str) -> ImageFiles:
+    """ObjectNet: "all" 50,000 pictures of 313 classes, or the "shared" 113 that its mapping leads to ImageNet's.
+
+    Classes bear ObjectNet's labels. The red frame that marks its pictures, one pixel of each side, is cut off.
+    """
+    _check_split("objectnet", split, ("all", "shared"))
+    root = get("objectnet").require() / "objectnet-1.0"
+    labels = json.loads((root / "mappings" / "folder_to_objectnet_label.json").read_text("utf-8"))
+    shared = json.loads((root / "mappings" / "objectnet_to_imagenet_1k.json").read_text("utf-8"))
+    kept = {folder: label for folder, label in labels.items() if split == "all" or label in shared}
+    found = ((path, label) for folder, label in sorted(kept.items()) for path in _pictures(root / "images" / folder))
+    return replace(_listed(found, sorted(kept.values())), border=1)
+
+
+def _zhou(root: Path, listed: Path, split: str) -> ImageFiles:
+    """A part of a list of Zhou et al.: [path, number of the class, its name] for each picture."""
+    if not listed.is_file():
+        raise DataError(f"{listed} is absent: it comes with the data sets of KaiyangZhou/CoOp")
+    parts = json.loads(listed.read_text("utf-8"))
+    names = {number: name for part in parts.values() for _, number, name in part}
+    classes = [names[number] for number in sorted(names)]
+    return _listed(((root / path, name) for path, _, name in parts[split]), classes)
+
+
+def _unpacked(archive: Path, nested: str) -> Path:
+    """The folder of an archive that lies within an archive, unpacked into the cache on first use."""
+    state = archive.stat()
+    target = cache.root() / "unpacked" / f"{archive.stem}-{state.st_size}-{state.st_mtime_ns}"
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            outer, inner = (Path(scratch) / name for name in ("outer", "inner"))
+            for folder in (outer, inner):
+                folder.mkdir()
+            unpack(archive, outer)
+            if not (outer / nested).is_file():
+                raise DataError(f"{archive} holds no {nested}")
+            unpack(outer / nested, inner)
+            with contextlib.suppress(FileExistsError):  # another process was first
+                inner.rename(target)
+    return target
 
 
 def stl10(split: str) -> Images:

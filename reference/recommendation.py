@@ -15,6 +15,7 @@ from reference.catalog import DataError, get
 from reference.images import _check_split
 
 FRAPPE_FEATURES = 5382
+AMAZON = ("Electronics", "Sports_and_Outdoors", "Tools_and_Home_Improvement", "Toys_and_Games")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,40 @@ def ml_1m(split: str) -> Ratings:
     items = _double_colons(folder / "movies.dat", ["id", "title", "genres"]).astype({"id": int}).set_index("id")
     table = _double_colons(folder / "ratings.dat", ["user", "item", "rating", "timestamp"]).to_numpy(np.int64)
     return _ratings(table, users, items)
+
+
+def amazon_reviews_2023(split: str) -> Ratings:
+    """Amazon Reviews 2023; the split is a category: Electronics, Sports_and_Outdoors, ... (`AMAZON`).
+
+    `timestamp` is rounded down to seconds. `items` have title, main_category and store, by parent_asin: variants of a
+    product are one item. `users` have no columns. A category is read in parts, but its ratings are held in memory: up
+    to 43.9 million. Needs pyarrow (`crossexam[data]`).
+    """
+    _check_split("amazon-reviews-2023", split, AMAZON)
+    folder = get("amazon-reviews-2023").require()
+    items = _json_columns(folder / f"meta_{split}.jsonl", ("parent_asin", "title", "main_category", "store"))
+    reviews = _json_columns(folder / f"{split}.jsonl", ("user_id", "parent_asin", "rating", "timestamp"))
+    items = items.drop_duplicates("parent_asin").set_index("parent_asin")
+    user, users = pd.factorize(reviews["user_id"], sort=True)
+    item = items.index.get_indexer(reviews["parent_asin"])
+    if (item < 0).any():
+        raise DataError(f"{folder}: a review of {split} names a product that meta_{split}.jsonl does not list")
+    rating, seconds = reviews["rating"].to_numpy(np.int64), reviews["timestamp"].to_numpy(np.int64) // 1000
+    index = pd.DataFrame(index=pd.Index(users, name="user_id"))
+    return Ratings(user.astype(np.int64), item.astype(np.int64), rating, seconds, index, items)
+
+
+def _json_columns(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """These columns of JSON lines; the others, which are most of the file, are never held."""
+    from pyarrow import ArrowInvalid, dataset
+
+    source = dataset.dataset(path, format="json")
+    if missing := sorted(set(columns) - set(source.schema.names)):
+        raise DataError(f"{path} lacks {', '.join(missing)}: this is not the layout that its page describes")
+    try:
+        return source.to_table(columns=list(columns)).to_pandas()
+    except ArrowInvalid as error:
+        raise DataError(f"{path} is damaged: {error}") from error
 
 
 def frappe_heldout(split: str) -> Clicks:

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from reference.catalog import get
+from reference.catalog import DataError, get
 from reference.images import _check_split
 
 IOB_SPLITS = tuple(f"{language}-{part}" for language in ("esp", "ned") for part in ("train", "testa", "testb"))
@@ -74,6 +74,31 @@ def conll2003(split: str) -> Sentences:
     return _collect(Sentence(found.words, iob2(found.tags), found.pos) for found in columns(lines))
 
 
+def ontonotes5(split: str) -> Sentences:
+    """OntoNotes 5.0 named entities in the CoNLL-2012 parts: train, val, test; 18 types as IOB2, pos Penn's.
+
+    Read from the *_gold_conll files that the CoNLL-2012 scripts make of the release, in the order of their paths.
+    """
+    folders = {"train": "train", "val": "development", "test": "test"}
+    _check_split("ontonotes5", split, tuple(folders))
+    files = sorted((get("ontonotes5").require() / folders[split]).rglob("*_gold_conll"))
+    return _collect(found for path in files for found in conll2012(path.read_text("utf-8").split("\n")))
+
+
+def msra_ner(split: str) -> Sentences:
+    """MSRA named entities in Chinese, a character and its tag a line: train and test; tags as IOB2 (PER, ORG, LOC)."""
+    _check_split("msra-ner", split, ("train", "test"))
+    path = get("msra-ner").require() / f"{split}.txt"
+    found = []
+    for rows in _blocks(path.read_text("utf-8").split("\n")):
+        pairs = [row.split() for row in rows]
+        if bad := next((pair for pair in pairs if len(pair) != 2), None):
+            raise DataError(f"{path} is not a character and a tag a line: it holds {' '.join(bad)!r}")
+        words, tags = zip(*pairs, strict=True)
+        found.append(Sentence(words, iob2(tags)))
+    return _collect(found)
+
+
 def treebank(split: str) -> Sentences:
     """3,914 sentences of the Wall Street Journal (a 5 % sample of the Penn Treebank), in order; tags are Penn's.
 
@@ -114,6 +139,22 @@ def columns(lines: Iterable[str]) -> Iterator[Sentence]:
     for rows in _blocks(line for line in lines if not line.startswith("-DOCSTART-")):
         words, pos, *_, tags = zip(*(row.split() for row in rows), strict=True)
         yield Sentence(words, tags, pos)
+
+
+def conll2012(lines: Iterable[str]) -> Iterator[Sentence]:
+    """CoNLL-2012: word, pos and named entity are the fourth, fifth and eleventh column; entities open and close.
+
+    `(PERSON*` opens one, `*)` closes it, `(GPE)` or `(GPE*)` is one word.
+    """
+    for rows in _blocks(line for line in lines if not line.startswith("#")):
+        words = [row.split() for row in rows]
+        tags, within = [], ""
+        for row in words:
+            opened = row[10].startswith("(")
+            within = row[10].strip("(*)") if opened else within
+            tags.append(f"{'B' if opened else 'I'}-{within}" if within else "O")
+            within = "" if row[10].endswith(")") else within
+        yield Sentence(tuple(row[3] for row in words), tuple(tags), tuple(row[4] for row in words))
 
 
 def iob2(tags: Iterable[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -135,6 +136,47 @@ def eurosat(folder: Path) -> None:
         picture(folder / "eurosat" / "2750" / name, size=(64, 64))
 
 
+def fgvc_aircraft(folder: Path) -> None:
+    base = folder / "fgvc-aircraft" / "fgvc-aircraft-2013b" / "data"
+    write(base / "variants.txt", "707-320\nA300B4\n")
+    for part in ("train", "val", "test"):
+        write(base / f"images_variant_{part}.txt", "1025794 A300B4\n1340192 707-320\n")
+    for number in (1025794, 1340192):
+        picture(base / "images" / f"{number}.jpg")
+
+
+def caltech101(folder: Path) -> None:
+    inner, outer = BytesIO(), folder / "caltech101" / "caltech-101.zip"
+    with tarfile.open(fileobj=inner, mode="w:gz") as tar:
+        for name in ("accordion/image_0001.jpg", "BACKGROUND_Google/image_0001.jpg"):
+            tar.add(picture(folder / "pictures" / name), f"101_ObjectCategories/{name}")
+    outer.parent.mkdir()
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("caltech-101/101_ObjectCategories.tar.gz", inner.getvalue())
+        archive.writestr("caltech-101/Annotations.tar", b"")
+    parts = {"train": [["accordion/image_0001.jpg", 0, "accordion"]], "val": [], "test": []}
+    write(outer.parent / "split_zhou_Caltech101.json", json.dumps(parts))
+
+
+def ucf101(folder: Path) -> None:
+    names = ("Apply_Eye_Makeup/v_ApplyEyeMakeup_g08_c01.jpg", "Archery/v_Archery_g01_c01.jpg")
+    for name in names:
+        picture(folder / "ucf101" / "UCF-101-midframes" / name)
+    parts = {"train": [[names[1], 1, "Archery"]], "val": [], "test": [[names[0], 0, "Apply_Eye_Makeup"]]}
+    write(folder / "ucf101" / "split_zhou_UCF101.json", json.dumps(parts))
+
+
+def objectnet(folder: Path) -> None:
+    base = folder / "objectnet" / "objectnet-1.0"
+    write(base / "mappings" / "folder_to_objectnet_label.json", json.dumps({"wok": "Wok", "air_freshener": "Air"}))
+    write(base / "mappings" / "objectnet_to_imagenet_1k.json", json.dumps({"Wok": "wok"}))
+    for name in ("wok/a.png", "air_freshener/b.png"):
+        path = picture(base / "images" / name, (255, 0, 0))
+        framed = Image.open(path)
+        framed.paste(GREEN, (1, 1, framed.width - 1, framed.height - 1))
+        framed.save(path)
+
+
 @pytest.mark.parametrize(
     ("make", "split", "labels", "classes"),
     [
@@ -154,10 +196,18 @@ def eurosat(folder: Path) -> None:
         (sun397, "all", [0, 1], 2),
         (domainnet_126, "sketch", [7, 125], 126),
         (eurosat, "all", [0, 1], 2),
+        (fgvc_aircraft, "val", [1, 0], 2),
+        (caltech101, "all", [0, 1], 2),
+        (caltech101, "train", [0], 1),
+        (ucf101, "train", [1], 2),
+        (ucf101, "test", [0], 2),
+        (objectnet, "all", [0, 1], 2),
+        (objectnet, "shared", [0], 1),
     ],
 )
 def test_pictures_with_labels(
     root: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
     make: Callable[[Path], None],
     split: str,
     labels: list[int],
@@ -167,6 +217,7 @@ def test_pictures_with_labels(
     with pytest.raises(DataError, match=f"'{name}' is absent"):
         reference.load(name, split)
     make(root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(root / "cache"))
     found = reference.load(name, split)
     assert found.labels.tolist() == labels and len(found.classes) == classes
     pixels = found[torch.tensor([len(labels) - 1])]
@@ -186,6 +237,27 @@ def test_a_set_that_was_not_unpacked_whole_is_refused(root: Path) -> None:  # no
     (root / "dtd" / "dtd" / "images" / "woven" / "woven_1.jpg").unlink()
     with pytest.raises(DataError, match=r"woven_1\.jpg is absent: the set was not unpacked whole"):
         reference.load("dtd", "train")
+
+
+def test_an_archive_within_an_archive_is_unpacked_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+    caltech101(root)
+    first = reference.load("caltech101").paths
+    monkeypatch.delattr("reference.pictures.unpack")
+    assert reference.load("caltech101").paths == first
+    (root / "caltech101" / "split_zhou_Caltech101.json").unlink()
+    with pytest.raises(DataError, match=r"split_zhou_Caltech101\.json is absent: it comes with"):
+        reference.load("caltech101", "test")
+
+
+def test_an_archive_without_the_archive_within(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+    (root / "caltech101").mkdir()
+    with zipfile.ZipFile(root / "caltech101" / "caltech-101.zip", "w") as archive:
+        archive.writestr("readme", b"")
+    with pytest.raises(DataError, match=r"holds no caltech-101/101_ObjectCategories\.tar\.gz"):
+        reference.load("caltech101")
+    assert list((root / "cache" / "crossexam" / "unpacked").iterdir()) == []
 
 
 def test_stl10_is_stored_column_by_column(root: Path) -> None:  # noqa: F811
@@ -283,6 +355,51 @@ def test_pairs_of_pictures_with_their_changes(
         members(zipped, missing="label/2")
     with pytest.raises(DataError, match="do not hold the same files"):
         reference.load(name, split)
+
+
+def test_objects_of_coco_become_masks(root: Path) -> None:  # noqa: F811
+    pytest.importorskip("pycocotools")
+    image = {"id": 9, "file_name": "COCO_val2014_000000000009.jpg", "height": 6, "width": 8}
+    square = {"image_id": 9, "category_id": 18, "iscrowd": 0, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}
+    over = {**square, "category_id": 1, "segmentation": [[2, 2, 4, 2, 4, 4, 2, 4]]}
+    crowd = {**square, "iscrowd": 1, "segmentation": {"size": [6, 8], "counts": [42, 6]}}  # the last column
+    kinds = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}]
+    (root / "coco2014").mkdir()
+    with zipfile.ZipFile(root / "coco2014" / "annotations_trainval2014.zip", "w") as archive:
+        for part in ("train", "val"):
+            listed = {"images": [image], "annotations": [square, over, crowd], "categories": kinds}
+            archive.writestr(f"annotations/instances_{part}2014.json", json.dumps(listed))
+    for part in ("train", "val"):
+        stream = BytesIO()
+        Image.new("RGB", (8, 6), GREEN).save(stream, "JPEG")
+        with zipfile.ZipFile(root / "coco2014" / f"{part}2014.zip", "w") as archive:
+            archive.writestr(f"{part}2014/{image['file_name']}", stream.getvalue())
+    found = reference.load("coco2014", "val")
+    pixels, classes = found[0]
+    assert found.classes == ("background", "person", "dog") and pixels.shape == (3, 6, 8)
+    assert (
+        classes.tolist()
+        == [[2, 2, 2, 2, 0, 0, 0, 255]] * 2 + [[2, 2, 1, 1, 0, 0, 0, 255]] * 2 + [[0, 0, 0, 0, 0, 0, 0, 255]] * 2
+    )
+
+
+def test_the_one_pair_of_whu_is_cut_into_tiles(root: Path) -> None:  # noqa: F811
+    for part in ("train", "test"):
+        for name in ("before", "after"):
+            picture(root / "whu-cd" / f"{part}-{name}.tif", size=(600, 300))
+        changed = np.zeros((300, 600), np.uint8)
+        changed[10, 256] = 255
+        Image.fromarray(changed).save(root / "whu-cd" / f"{part}-label.tif")
+    guard = Image.MAX_IMAGE_PIXELS
+    found = reference.load("whu-cd", "test")
+    assert found.names == ("000-000", "000-001")
+    assert guard == Image.MAX_IMAGE_PIXELS  # the guard is back
+    before, after, mask = found[1]
+    assert before.shape == after.shape == (3, 256, 256)
+    assert mask.nonzero().tolist() == [[10, 0]] and not found[0][2].any()
+    picture(root / "whu-cd" / "test-after.tif", size=(600, 301))
+    with pytest.raises(DataError, match="the three pictures of 'test' differ in size"):
+        reference.load("whu-cd", "test")
 
 
 def test_scans_of_the_atrial_challenge(root: Path) -> None:  # noqa: F811

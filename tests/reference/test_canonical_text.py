@@ -12,6 +12,7 @@ import pytest
 import reference
 from reference import DataError
 from reference.catalog import get
+from reference.recommendation import AMAZON
 from reference.text import boxed
 from tests.reference.test_canonical import write
 from tests.reference.test_text import root  # noqa: F401  (a fixture)
@@ -205,6 +206,49 @@ def test_sparse_and_mixed_tables(root: Path) -> None:  # noqa: F811
     found = reference.load("adult", "train")
     assert found.target.tolist() == [0, 1] and found.features["native_country"].tolist() == ["?", "?"]
     assert reference.load("adult", "test").target.tolist() == [1]
+
+
+def test_trees_of_solutions(root: Path) -> None:  # noqa: F811
+    parquet(
+        root / "ultrainteract" / "train.parquet",
+        task=["Math_CoT"] * 2,
+        dataset=["gsm8k"] * 2,
+        instruction=["2 + 2?", "Wrong."],
+        response=["5", "4"],
+        id=["a", "b"],
+        parent_id=[None, "a"],
+    )
+    root_turn, answer = reference.load("ultrainteract", "train")
+    assert root_turn.parent == "" and answer.parent == root_turn.id and answer.source == "gsm8k"
+
+
+def test_reviews_name_products_by_their_parent(root: Path) -> None:  # noqa: F811
+    pytest.importorskip("pyarrow")
+    reviews = [
+        {"rating": 5.0, "title": "t", "images": [], "parent_asin": "B2", "user_id": "U9", "timestamp": 1588687728923},
+        {"rating": 1.0, "title": "t", "images": [], "parent_asin": "B1", "user_id": "U1", "timestamp": 1588687728000},
+    ]
+    goods = [
+        {"main_category": "Toys", "title": name, "store": None, "parent_asin": asin, "price": None}
+        for asin, name in (("B1", "top"), ("B2", "kite"))
+    ]
+
+    def lines(rows: list[dict]) -> str:
+        return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+    for category in AMAZON:
+        write(root / "amazon-reviews-2023" / f"{category}.jsonl", lines(reviews))
+        write(root / "amazon-reviews-2023" / f"meta_{category}.jsonl", lines(goods))
+    found = reference.load("amazon-reviews-2023", "Toys_and_Games")
+    assert found.rating.tolist() == [5, 1] and found.timestamp.tolist() == [1588687728, 1588687728]
+    assert found.items["title"].iloc[found.item].tolist() == ["kite", "top"]
+    assert found.users.index[found.user].tolist() == ["U9", "U1"]
+    write(root / "amazon-reviews-2023" / "meta_Electronics.jsonl", lines(goods[:1]))
+    with pytest.raises(DataError, match="names a product that meta_Electronics"):
+        reference.load("amazon-reviews-2023", "Electronics")
+    write(root / "amazon-reviews-2023" / "Electronics.jsonl", '{"rating": 1}\n')
+    with pytest.raises(DataError, match="lacks parent_asin, timestamp, user_id"):
+        reference.load("amazon-reviews-2023", "Electronics")
 
 
 def test_a_set_without_a_loader_says_so(root: Path) -> None:  # noqa: F811

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import reference
+from reference import DataError
 from reference.tagged import Sentence, bracketed, columns, conllu, iob2, slashed
 from tests.reference.test_reference import available
 from tests.reference.test_text import root  # noqa: F401  (a fixture)
@@ -88,3 +89,32 @@ def test_conll2003_in_its_own_format(root: Path) -> None:  # noqa: F811
         Sentence(("Peter",), ("B-PER",), ("NNP",)),
     )
     assert found.tagset == ("B-MISC", "B-ORG", "B-PER", "O")
+
+
+def test_ontonotes_in_the_format_of_conll2012(root: Path) -> None:  # noqa: F811
+    rows = [
+        ("Mr.", "NNP", "*"),
+        ("Li", "NNP", "(PERSON)"),
+        ("of", "IN", "*"),
+        ("New", "NNP", "(GPE*"),
+        ("York", "NNP", "*)"),
+    ]
+    lines = [f"a 0 {place} {word} {pos} * - - - - {tag} -" for place, (word, pos, tag) in enumerate(rows)]
+    path = root / "ontonotes5" / "development" / "data" / "english" / "a.v4_gold_conll"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["#begin document (a); part 000", *lines, "", "#end document", ""]))
+    (root / "ontonotes5" / "RELEASE").touch()
+    (found,) = reference.load("ontonotes5", "val").sentences
+    assert found.words == ("Mr.", "Li", "of", "New", "York") and found.pos[2] == "IN"
+    assert found.tags == ("O", "B-PERSON", "O", "B-GPE", "I-GPE")
+
+
+def test_msra_characters(root: Path) -> None:  # noqa: F811
+    (root / "msra-ner").mkdir()
+    for part in ("train", "test"):
+        (root / "msra-ner" / f"{part}.txt").write_text("中 B-ORG\n共 I-ORG\n， O\n\n李 B-PER\n", "utf-8")
+    first, second = reference.load("msra-ner", "test").sentences
+    assert first.words == ("中", "共", "，") and first.tags == ("B-ORG", "I-ORG", "O") and second.tags == ("B-PER",)
+    (root / "msra-ner" / "test.txt").write_text("中 共 O\n", "utf-8")
+    with pytest.raises(DataError, match="is not a character and a tag a line"):
+        reference.load("msra-ner", "test")
