@@ -6,6 +6,7 @@ import ast
 import hashlib
 import itertools
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,8 @@ Provenance = Literal[
 ]
 ASSERTABLE = ("abstract", "official-readme", "official-code", "paper-text")
 """Provenances that somebody has seen at the source: only such a number may be asserted."""
+
+SHARED = re.compile(r"baselines(\.\w+)+:\w+")
 
 T = TypeVar("T")
 
@@ -91,15 +94,26 @@ class Protocol(Validated):
 
 @dataclass(frozen=True)
 class Artifact(Validated):
-    """An expensive intermediate that trials share: a function of experiments.py that returns named tensors."""
+    """An expensive intermediate that trials share: a function of experiments.py, or `of`, returning named tensors."""
 
     name: str
+    of: str = ""
+    """A function of baselines/, as `baselines.module:function`: papers that name it share what it builds."""
     by: tuple[str, ...] = ("seed",)
     """What it depends on: "seed", "arm" or names of parameters of the experiments that use it."""
     minutes: float = 10.0
     memory_gib: float = 8.0
     cpus: int = 1
     data: tuple[str, ...] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.of and not SHARED.fullmatch(self.of):
+            yield Flaw("of", f"is {self.of!r}", "name a function of the shared ground, as baselines.module:function")
+
+    def place(self, package: str) -> tuple[str, str]:
+        """The module and the name of its function, in the suite `package`."""
+        module, _, function = self.of.partition(":")
+        return (module, function) if self.of else (f"{package}.experiments", self.name)
 
 
 @dataclass(frozen=True)
@@ -443,6 +457,15 @@ def _check_references(
                     reader.refuse((*key, field_name), f"names {claim_id!r}", did_you_mean(claim_id, map(str, keys)))
 
 
+def _defines(root: Path, module: str, function: str) -> bool:
+    """Whether a module of the project defines a function; nothing is imported for it."""
+    source = root.joinpath(*module.split(".")).with_suffix(".py")
+    if not source.is_file():
+        return False
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.FunctionDef) and node.name == function for node in tree.body)
+
+
 def _check_code(
     reader: Reader,
     folder: Path,
@@ -462,11 +485,15 @@ def _check_code(
         reader.refuse((), f"stands beside an experiments.py that does not parse (line {error.lineno})", f"{error.msg}")
         return
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    for kind, names in (("experiment", experiments), ("artifact", artifacts)):
+    own = [name for name, artifact in artifacts.items() if not artifact.of]
+    for kind, names in (("experiment", list(experiments)), ("artifact", own)):
         for name in names:
             if name not in functions:
                 wrong = "has no function of that name in experiments.py"
                 reader.refuse((kind, name), wrong, did_you_mean(name, functions))
+    for name, artifact in artifacts.items():
+        if artifact.of and not _defines(folder.parent.parent, *artifact.place("")):
+            reader.refuse(("artifact", name, "of"), f"names {artifact.of!r}, which is not there", "correct it")
     method = folder / "method.py"
     text = method.read_text(encoding="utf-8") if method.is_file() else ""
     keys = {body.get("id"): key for key, body in _items(reader, table, "fault")}

@@ -137,14 +137,14 @@ def _setting(modules: set[str], *, gpu: bool) -> dict[str, str]:
 
 def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) -> Callable[[Mapping[str, Any]], Build]:
     """A function from a trial's inputs to the build of `artifact` that it waits for."""
-    roots = definitions(f"{paper.package}.experiments", artifact.name, artifact.data)
+    roots = definitions(*artifact.place(paper.package), artifact.data)
     code = project.digests(*roots)
     data = {name: _checksum(name) for name in artifact.data}
     where = _setting(project.foreign(*roots), gpu=gpu)
 
     def build(inputs: Mapping[str, Any]) -> Build:
         depends = {name: inputs[name] for name in artifact.by}
-        recipe = digest([artifact.name, depends, artifact.cpus, digest(code), data])
+        recipe = digest([artifact.of or artifact.name, depends, artifact.cpus, digest(code), data])
         return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu, code)
 
     return build

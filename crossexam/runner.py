@@ -170,9 +170,10 @@ class Runner:
 
     def _build_job(self, build: Build) -> dict[str, Any]:
         artifact = build.artifact
+        module, function = artifact.place(build.paper.package)
         return {
-            "kind": "artifact", "paper": build.paper.slug, "module": f"{build.paper.package}.experiments",
-            "function": artifact.name, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
+            "kind": "artifact", "paper": build.paper.slug, "module": module,
+            "function": function, "arguments": dict(build.inputs), "paths": [], "threads": artifact.cpus,
             "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
             "gpus": self._gpus(build),
             "disk_gib": Needs.disk_gib, "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
@@ -180,7 +181,8 @@ class Runner:
 
     def artifact_file(self, build: Build) -> Path:
         """Where an artifact is kept, by its fingerprint."""
-        return self.store.folder / "artifacts" / f"{build.artifact.name}-{build.fingerprint}.safetensors"
+        _, function = build.artifact.place(build.paper.package)
+        return self.store.folder / "artifacts" / f"{function}-{build.fingerprint}.safetensors"
 
     def _finish(self, outcome: Outcome) -> None:
         job = self._jobs.pop(outcome.id)

@@ -251,6 +251,23 @@ def test_artifact_is_built_once_per_input_and_shared(sandbox: Sandbox) -> None:
     assert len(list((sandbox.root / "results" / "artifacts").glob("*.safetensors"))) == 4
 
 
+def test_papers_share_an_artifact_of_the_shared_ground(sandbox: Sandbox) -> None:
+    code = ARTIFACT_CODE.replace("def weights", "def unused")
+    shared = 'of = "baselines.shared:weights"\n'
+    toml = ARTIFACT_TOML.replace("[artifact.weights]\n", f"[artifact.weights]\n{shared}")
+    (sandbox.root / "baselines").mkdir()
+    (sandbox.root / "baselines" / "__init__.py").touch()
+    (sandbox.root / "baselines" / "shared.py").write_text(ARTIFACT_CODE.partition("def reads")[0])
+    for name in ("toy", "twin"):
+        sandbox.suite(toml, code, name=name)
+    assert [sandbox.json("run", name)["trials"] for name in ("toy", "twin")] == [{"done": 8}, {"done": 8}]
+    assert (sandbox.root / "builds.log").read_text() == "x" * 4  # not once a paper
+    sandbox.suite(toml.replace("shared:weights", "shared:wieghts"), code)
+    assert "names 'baselines.shared:wieghts', which is not there" in sandbox.run("run", "toy").stderr
+    sandbox.suite(toml.replace("baselines.shared", "suites.twin.experiments"), code)
+    assert "name a function of the shared ground, as baselines.module:function" in sandbox.run("run", "toy").stderr
+
+
 def test_broken_artifact_fails_its_users_with_its_cause(sandbox: Sandbox) -> None:
     broken = ARTIFACT_CODE.replace('return {"w"', 'raise RuntimeError("no convergence")\n    return {"w"')
     sandbox.suite(ARTIFACT_TOML, broken)
