@@ -26,6 +26,7 @@ from crossexam.rules import PairedRule, ResourceRule
 from crossexam.runner import Listener, Runner
 from crossexam.source import PACKAGES, Project, changed_definitions
 from crossexam.store import Store
+from crossexam.watch import processor
 
 GENERATED = 20
 """Faults made per suite, beside those that it lists."""
@@ -327,7 +328,10 @@ class Auditor:
     # Repetition and housekeeping.
 
     def _repeat(self) -> tuple[int, tuple[str, ...]]:
-        """Run some trials again, with one worker and with two, and name those whose metrics differ in any bit."""
+        """Run some trials again, with one worker and with two, and name those whose metrics differ in any bit.
+
+        A row of another processor is no measure of that: then the two runs are held against each other.
+        """
         by_fingerprint = {row.fingerprint: row for row in self._rows if row.health == "done"}
         rules = [claim.rule for claim in self.paper.claims if isinstance(claim.rule, ResourceRule)]
         timed = {metric for rule in rules for metric in rule.metrics}
@@ -339,7 +343,8 @@ class Auditor:
         generator = random.Random(0)
         trials = [generator.choice(group) for group in drawn.values()]
         trials = generator.sample(trials, min(REPEATED, len(trials)))
-        differing: set[str] = set()
+        earlier = {trial.name: by_fingerprint[trial.fingerprint] for trial in trials}
+        metrics: dict[str, set[str]] = {trial.name: set() for trial in trials}
         for workers in (1, 2):
             with tempfile.TemporaryDirectory(prefix="crossexam-audit-") as folder, Store(Path(folder)) as store:
 
@@ -347,12 +352,13 @@ class Auditor:
                     return LocalExecutor(self.project.root, modules, workers)
 
                 rows = Runner(store, self.project, start, self.listener).run(trials)
-            differing |= {
-                trial.name
-                for trial, row in zip(trials, rows, strict=True)
-                if canonical(row.metrics) != canonical(by_fingerprint[trial.fingerprint].metrics)
-            }
-        return len(trials), tuple(sorted(differing))
+                stood = {row.name: processor(store.text(row.environment)) for row in rows}
+            for row in rows:
+                metrics[row.name].add(canonical(row.metrics))
+                old = earlier[row.name]
+                if processor(self.store.text(old.environment)) == stood[row.name]:
+                    metrics[row.name].add(canonical(old.metrics))
+        return len(trials), tuple(sorted(name for name, found in metrics.items() if len(found) > 1))
 
     def _overspent(self) -> Iterator[str]:
         """Small tiers over five minutes on two cores, and trials near their limit."""

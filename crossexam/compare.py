@@ -90,7 +90,7 @@ def compare(papers: Sequence[Paper], a: str, b: str, rows_a: Sequence[Row], rows
     sides = [_newest(row for row in rows if row.paper in slugs) for rows in (rows_a, rows_b)]
     common = sides[0].keys() & sides[1].keys()
     equal = sum(canonical(sides[0][key].metrics) == canonical(sides[1][key].metrics) for key in common)
-    series = [{_anywhere(one.key): one for one in series_of(one_side.values())} for one_side in sides]
+    series = [{_anywhere(one.key): one for one in series_of(one_side.values(), {})} for one_side in sides]
     differences = [
         found
         for key in sorted(series[0].keys() & series[1].keys())

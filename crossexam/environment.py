@@ -53,7 +53,10 @@ def gpu_name() -> str:
 
 
 def device_class(*, gpu: bool) -> str:
-    """`cpu-x86_64`, or `cuda-nvidia-h200`: machines of one class give the same metrics for the same trial."""
+    """`cpu-x86_64`, or `cuda-nvidia-h200`: machines of one class give the same metrics for the same trial.
+
+    Up to rounding, that is: processors of different makers take different kernels. The environment names them.
+    """
     name = f"cuda-{gpu_name()}" if gpu else f"cpu-{platform.machine()}"
     return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")
 

@@ -20,7 +20,20 @@ from crossexam.rows import Row, canonical
 from crossexam.runner import Listener, Runner
 from crossexam.source import Project
 from crossexam.store import Store
-from crossexam.watch import Score, Series, confirmed, day_of, generation_of, score, screened, series_of, since, unequal
+from crossexam.watch import (
+    Processors,
+    Score,
+    Series,
+    confirmed,
+    day_of,
+    generation_of,
+    processor,
+    score,
+    screened,
+    series_of,
+    since,
+    unequal,
+)
 
 GUESS = {"exact": 5.0, "small": 60.0, "full": math.inf}
 """Seconds of a trial that has never been run, unless its limit is shorter."""
@@ -125,7 +138,7 @@ class Watchman:
             at=began.isoformat(timespec="seconds"), commit=commit(self.project.root),
             seconds=round(time.monotonic() - self._started, 1), ran=len(ran), repeated=len(repeated),
             left=len(changed) - len(ran), series=count, changes=tuple(changes), flips=tuple(_flips(before, judged)),
-            unequal=tuple(old.name for old, new in unequal(rows) if new.fingerprint in tonight),
+            unequal=tuple(old.name for old, new in unequal(rows, self._processors(rows)) if new.fingerprint in tonight),
             failed=tuple(f"{row.name}: {row.cause}" for row in measured if row.health in ("error", "timeout")),
             unexpected=tuple(
                 f"{slug}/{one.claim.id}: expected {one.claim.expected}, judged {one.verdict}"
@@ -176,9 +189,10 @@ class Watchman:
 
     def _changes(self, trials: Sequence[Trial], rows: Sequence[Row]) -> tuple[list[Change], int]:
         """Series that tonight's rows have moved, confirmed on fresh seeds where time is left."""
-        current = {generation_of(row) for row in rows} | {day_of(row) for row in rows}
-        papers = {row.paper for row in rows}
-        every = since(series_of(row for paper in papers for row in self.store.rows(paper)), self._confirmed_before())
+        history = [row for paper in {row.paper for row in rows} for row in self.store.rows(paper)]
+        processors = self._processors(history)
+        current = {name(row, processors) for row in rows for name in (generation_of, day_of)}
+        every = since(series_of(history, processors), self._confirmed_before())
         found = screened(every, current)
         found.sort(key=lambda pair: -abs(pair[1].z))
         self.note(f"{len(every)} series, {len(found)} to be confirmed on fresh seeds")
@@ -190,6 +204,9 @@ class Watchman:
             began = series.generations[-1].id
             changes.append(Change(str(series.key), began, first.before, first.now, first.z, z, known))
         return changes, len(every)
+
+    def _processors(self, rows: Iterable[Row]) -> Processors:
+        return {key: processor(self.store.text(key)) for key in {row.environment for row in rows}}
 
     def _confirmed_before(self) -> dict[str, str]:
         """{series: generation of its last confirmed change}, from the nights before."""
@@ -211,7 +228,8 @@ class Watchman:
             fresh = plan(narrowed, self.project, Selection(seeds=FRESH_SEEDS, first_seed=self._first_fresh_seed()))
             like = [one for one in fresh if one.arm == key.arm and canonical(one.params) == key.point]
         rows = Runner(self.store, self.project, self._kept.start, self.listener, key.kind != "metric").run(like)
-        measured = [one for one in series_of(rows) if replace(one.key, device=key.device) == key]
+        again = series_of(rows, self._processors(rows))
+        measured = [one for one in again if replace(one.key, device=key.device) == key]
         history = [generation.values for generation in series.generations[:-1]]
         return score(history, measured[0].generations[-1].values) if measured else None
 

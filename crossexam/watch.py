@@ -1,9 +1,10 @@
 """What has changed since last time: series over generations of code, libraries and machines. Imports no torch.
 
 A series is one number of one trial design on one machine class: a metric, the seconds or the peak memory of an
-experiment's arm at a point of its grid. A generation is everything but the seed that a fingerprint is made of. Within
-a generation a trial must repeat bit for bit, and no statistics are needed. Between generations the question is whether
-the mean over seeds has moved by more than seeds explain:
+experiment's arm at a point of its grid. A generation is everything but the seed that a fingerprint is made of, on one
+processor: another maker's takes other matrix kernels, and rounds otherwise. Within a generation a trial must repeat
+bit for bit, and no statistics are needed. Between generations the question is whether the mean over seeds has moved by
+more than seeds explain:
 
     z = (mean of this generation - median of the history's first values) / (s sqrt(1/n + pi/2N))
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -40,6 +41,9 @@ LEAST_SHIFT = 1e-9
 """Relative shift below which a change is one of rounding. Bitwise equality is asked for within a generation only."""
 
 Kind = Literal["metric", "seconds", "memory"]
+
+Processors = Mapping[str, str]
+"""What stood under each environment that rows name: "AMD EPYC, AVX512". Where none is known, all count as one."""
 
 
 @dataclass(frozen=True, order=True)
@@ -88,24 +92,34 @@ class Score:
     now: float
 
 
-def generation_of(row: Row) -> str:
-    """All that a row's fingerprint holds except its seed, arm and parameters."""
-    return digest(dict(row.parts))
+def processor(environment: Mapping[str, Any]) -> str:
+    """What decides the bits of a trial beside its fingerprint, from the text of an environment."""
+    return ", ".join(str(environment[name]) for name in ("cpu", "capability") if name in environment)
 
 
-def day_of(row: Row) -> str:
+def generation_of(row: Row, processors: Processors) -> str:
+    """All that a row's fingerprint holds except its seed, arm and parameters, and the processor."""
+    return digest({**row.parts, "processor": processors.get(row.environment, "")})
+
+
+def day_of(row: Row, processors: Processors) -> str:
     """The generation of what a row took: a trial that repeats to the bit still takes another time every day."""
-    return f"{generation_of(row)}@{row.started[:10]}"
+    return f"{generation_of(row, processors)}@{row.started[:10]}"
 
 
-def series_of(rows: Iterable[Row]) -> list[Series]:
-    """All series of the finished rows. Of repeated trials the newest metrics count, and the costs of a day."""
+def series_of(rows: Iterable[Row], processors: Processors) -> list[Series]:
+    """All series of the finished rows. Of repeated trials the newest metrics count, and the costs of a day.
+
+    What one processor takes says nothing about another: costs are series of their own there.
+    """
     found: dict[Key, dict[str, dict[int, tuple[str, float]]]] = {}
     for row in rows:
         if row.health == "done":
             for kind, name, value in _numbers(row):
-                key = Key(row.paper, row.experiment, row.arm, canonical(row.params), name, row.device, kind)
-                generation = generation_of(row) if kind == "metric" else day_of(row)
+                known = processors.get(row.environment, "")
+                device = f"{row.device}, {known}" if known and kind != "metric" else row.device
+                key = Key(row.paper, row.experiment, row.arm, canonical(row.params), name, device, kind)
+                generation = generation_of(row, processors) if kind == "metric" else day_of(row, processors)
                 found.setdefault(key, {}).setdefault(generation, {})[row.seed] = (row.started, value)
     result = []
     for key in sorted(found):
@@ -198,12 +212,12 @@ def confirmed(first: Sequence[Score], second: Sequence[Score | None], tests: int
     return benjamini_hochberg(p_values, tests)
 
 
-def unequal(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
-    """Pairs of rows of one fingerprint whose metrics differ in any bit: the oldest and the newest."""
-    by_fingerprint: dict[str, list[Row]] = {}
+def unequal(rows: Iterable[Row], processors: Processors) -> list[tuple[Row, Row]]:
+    """Pairs of rows of one fingerprint and processor whose metrics differ in any bit: the oldest and the newest."""
+    by_fingerprint: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.health == "done":
-            by_fingerprint.setdefault(row.fingerprint, []).append(row)
+            by_fingerprint.setdefault((row.fingerprint, processors.get(row.environment, "")), []).append(row)
     return [
         (group[0], group[-1])
         for group in by_fingerprint.values()

@@ -15,7 +15,18 @@ import pytest
 
 from crossexam.bisect import BisectError, halve
 from crossexam.rows import Row
-from crossexam.watch import SCREEN, Score, benjamini_hochberg, confirmed, score, screened, series_of, since, unequal
+from crossexam.watch import (
+    SCREEN,
+    Score,
+    benjamini_hochberg,
+    confirmed,
+    processor,
+    score,
+    screened,
+    series_of,
+    since,
+    unequal,
+)
 from tests.conftest import Sandbox
 
 
@@ -30,20 +41,34 @@ def row(value: float, *, seed: int = 0, code: str = "a", day: int = 1, **changes
 
 def test_generations_are_all_of_a_fingerprint_but_the_seed() -> None:
     rows = [row(1.0), row(2.0, seed=1), row(3.0, code="b", day=2), row(4.0, seed=1, code="b", day=2)]
-    (series,) = series_of(rows)
+    (series,) = series_of(rows, {})
     assert [one.values for one in series.generations] == [(1.0, 2.0), (3.0, 4.0)]
     assert str(series.key) == "toy/e/method: value (cpu)"
 
 
 def test_a_trial_that_does_not_repeat_is_found_without_statistics() -> None:
     same, other = row(1.0), row(1.0 + 2**-52, day=2)
-    assert unequal([same, row(1.0, day=2)]) == []
-    assert unequal([same, other]) == [(same, other)]
+    assert unequal([same, row(1.0, day=2)], {}) == []
+    assert unequal([same, other], {}) == [(same, other)]
+
+
+def test_another_processor_is_another_generation() -> None:
+    """A trial that one maker's processor rounds otherwise has not failed to repeat; its cost starts a history."""
+    processors = {"old": "A, AVX512", "same": "A, AVX512", "new": "B, AVX512"}
+    rows = [
+        row(value, day=day, environment=name, seconds=1.0)
+        for day, (name, value) in enumerate((("old", 1.0), ("same", 1.0), ("new", 1.0 + 2**-52)), 1)
+    ]
+    assert unequal(rows, processors) == [] and len(unequal(rows, {})) == 1
+    *costs, metric = series_of(rows, processors)
+    assert [len(one.values) for one in metric.generations] == [1, 1]
+    assert [one.key.device for one in costs] == ["cpu, A, AVX512", "cpu, B, AVX512"]
+    assert processor({"cpu": "A", "capability": "AVX512", "commit": "c"}) == "A, AVX512" and processor({}) == ""
 
 
 def test_costs_are_series_by_day() -> None:
     rows = [row(1.0, day=day, seconds=seconds) for day, seconds in ((1, 1.0), (2, 1.0), (3, math.e))]
-    (costs,) = [one for one in series_of(rows) if one.key.kind == "seconds"]
+    (costs,) = [one for one in series_of(rows, {}) if one.key.kind == "seconds"]
     assert [one.values for one in costs.generations] == [(0.0,), (0.0,), (1.0,)]
 
 
@@ -130,14 +155,14 @@ def test_sixty_nights() -> None:
 def test_screening_asks_only_about_tonight() -> None:
     rows = [row(float(seed), seed=seed) for seed in range(5)]
     rows += [row(100.0 + seed, seed=seed, code="b", day=2) for seed in range(5)]
-    (series,) = series_of(rows)
+    (series,) = series_of(rows, {})
     assert [found.key for found, _ in screened([series], [series.generations[-1].id])] == [series.key]
     assert screened([series], ["another generation"]) == []
 
 
 def test_after_a_confirmed_change_the_new_level_is_the_one_to_hold() -> None:
     rows = [row(1.0, code=code, day=day) for day, code in enumerate("abc", 1)]
-    (series,) = series_of(rows)
+    (series,) = series_of(rows, {})
     ids = [one.id for one in series.generations]
     assert [one.id for one in since([series], {str(series.key): ids[1]})[0].generations] == ids[1:]
     assert since([series], {"another": ids[1]}) == [series]
@@ -146,7 +171,7 @@ def test_after_a_confirmed_change_the_new_level_is_the_one_to_hold() -> None:
 def test_costs_are_judged_after_some_days_and_from_ten_per_cent_on() -> None:
     def screen(last: float, days: int) -> int:
         spent = [row(1.0, day=day, seconds=1 + 0.001 * (day % 3)) for day in range(1, days)]
-        series = series_of([*spent, row(1.0, day=days, seconds=last)])
+        series = series_of([*spent, row(1.0, day=days, seconds=last)], {})
         (costs,) = [one for one in series if one.key.kind == "seconds"]
         return len(screened([costs], [costs.generations[-1].id]))
 
