@@ -18,7 +18,7 @@ update, the `reward` of a response, the `advantage` of its tokens, and `on_step`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from baselines.policies import LanguagePolicy, Policy
 from baselines.policy_gradient import group_advantages, informative, masked_mean, token_entropy, token_log_probs
 from baselines.training import MakeOptimizer
-from baselines.verifiable import CALCULATOR, Problems, redundant_response
+from baselines.verifiable import CALCULATOR, Characters, Problems, redundant_response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,15 +253,24 @@ def pass_at_k(correct: torch.Tensor, samples: int, k: int) -> torch.Tensor:
 
 
 def teach(
-    policy: LanguagePolicy, problems: Problems, values: list[str], *, steps: int, seed: int, batch: int = 128,
+    policy: LanguagePolicy, problems: Problems, values: Sequence[str], *, steps: int, seed: int, batch: int = 128,
     rate: float = 3e-3, copies: int = 3,
 ) -> list[float]:  # fmt: skip
-    """The supervised warm start of the calculator bench: cross-entropy on `redundant_response`, 0 to `copies` copies.
+    """The supervised warm start of the calculator bench: `redundant_response` of 0 to `copies` copies."""
+    responses = [[redundant_response(value, k) for value in values] for k in range(copies + 1)]
+    return imitate(policy, problems, responses, CALCULATOR, steps=steps, seed=seed, batch=batch, rate=rate)
+
+
+def imitate(
+    policy: LanguagePolicy, problems: Problems, responses: Sequence[Sequence[str]], tokens: Characters, *, steps: int,
+    seed: int, batch: int = 128, rate: float = 3e-3,
+) -> list[float]:  # fmt: skip
+    """Cross-entropy on written responses; `responses[k][i]` is one to problem i, and k is drawn for each example.
 
     Adam; the problems are drawn by weight. Returns the losses.
     """
     device = problems.prompts.device
-    table = [CALCULATOR.encode([redundant_response(value, k) for value in values]) for k in range(copies + 1)]
+    table = [tokens.encode(texts) for texts in responses]
     width = max(one.shape[1] for one in table)
     targets = torch.stack([F.pad(one, (0, width - one.shape[1])) for one in table]).to(device)
     generator = torch.Generator(device).manual_seed(seed)
@@ -269,10 +278,10 @@ def teach(
     losses = []
     for _ in range(steps):
         ids = problems.draw(batch, generator)
-        wanted = targets[torch.randint(copies + 1, (batch,), generator=generator, device=device), ids]
+        wanted = targets[torch.randint(len(table), (batch,), generator=generator, device=device), ids]
         wanted = wanted[:, : int((wanted != 0).sum(1).max())]
         logits = policy.logits(problems.prompts[ids], wanted)
-        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=CALCULATOR.PAD)
+        loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=tokens.PAD)
         stepper.zero_grad()
         loss.backward()
         stepper.step()

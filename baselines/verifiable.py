@@ -1,7 +1,8 @@
 """Problems with verifiable answers, for policies of `baselines.policies`: prompts, and whether an answer is right.
 
 `calculator` is the GSM8K calculator bench: the calculator marks `<<48/2=24>>` of GSM8K's solutions, each expression a
-prompt, its value the answer. `arithmetic` makes the like without files, and `digits_bandit` reads one digit.
+prompt, its value the answer. `chains` keeps the marks of a solution together: there the values on the way help.
+`arithmetic` makes sums without files, and `digits_bandit` reads one digit.
 """
 
 from __future__ import annotations
@@ -82,6 +83,11 @@ CALCULATOR = Characters("0123456789+-*/=;#$")
 """The 18 symbols of the calculator bench: `#` stands before the answer, `$` ends, `;` ends a copy of the value."""
 
 
+CHAIN = Characters("0123456789+-*/=;#$abcdefgh")
+"""The symbols of `chains`: those of the calculator bench, and a letter for the value of each step."""
+MARK = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
+
+
 def ends_with(actions: torch.Tensor, mask: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
     """Whether responses (B, T) end with the answers (B, A), which are padded with 0 on the left, bool (B,)."""
     width = answers.shape[1]
@@ -97,11 +103,59 @@ def calculator(*, digits: int = 4, expression: int = 7) -> tuple[Problems, list[
     Expressions of at most `expression` characters from digits and + - * /, values of at most `digits` digits: 6,600
     distinct ones by default, weighted by how often they come. Right is a response that ends `#value$`.
     """
-    marks = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
-    found = Counter(mark for problem in reference.load("gsm8k", "train") for mark in marks.findall(problem.solution))
+    found = Counter(mark for problem in reference.load("gsm8k", "train") for mark in MARK.findall(problem.solution))
     pattern, value = re.compile(rf"[0-9+\-*/]{{1,{expression}}}"), re.compile(rf"[0-9]{{1,{digits}}}")
     kept = {mark: n for mark, n in found.items() if pattern.fullmatch(mark[0]) and value.fullmatch(mark[1])}
     return _sums([e for e, _ in kept], [v for _, v in kept], list(kept.values()))
+
+
+def chains(
+    split: str = "train", *, steps: tuple[int, int] = (2, 4), digits: int = 4, expression: int = 7
+) -> tuple[Problems, list[tuple[str, ...]]]:
+    """The calculator marks of whole solutions of GSM8K as problems of several steps, and the values of each step.
+
+    `<<48/2=24>> ... <<48+24=72>>` becomes the prompt `48/2;48+a=` with the values 24, 72: earlier values stand as the
+    letter of their step, the newest where several are equal. Kept are solutions of steps[0] to steps[1] marks, each
+    within the calculator bench's limits, whose every step but the first takes an earlier value and whose every value
+    but the last is taken. Right is a response that ends `#72$`; `worked` writes the values on the way.
+    """
+    if not 2 <= steps[0] <= steps[1] <= len("abcdefgh"):
+        raise ValueError(f"steps must lie between 2 and {len('abcdefgh')}, got {steps}")
+    pattern, value = re.compile(rf"[0-9+\-*/]{{1,{expression}}}"), re.compile(rf"[0-9]{{1,{digits}}}")
+    found: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    for problem in reference.load("gsm8k", split):
+        marks = MARK.findall(problem.solution)
+        fit = all(pattern.fullmatch(one) and value.fullmatch(result) for one, result in marks)
+        if steps[0] <= len(marks) <= steps[1] and fit:
+            linked = _linked(marks)
+            if linked is not None:
+                found[linked, tuple(result for _, result in marks)] += 1
+    prompts = CHAIN.encode([f"{prompt}=" for prompt, _ in found], left=True)
+    answers = CHAIN.encode([f"#{values[-1]}$" for _, values in found], left=True)
+    weights = torch.tensor(list(found.values()), dtype=torch.float64)
+    return Problems(prompts, answers, ends_with, weights), [values for _, values in found]
+
+
+def _linked(marks: Sequence[tuple[str, str]]) -> str | None:
+    """Expressions with letters for earlier values; None where they do not all hang together."""
+    letter: dict[str, str] = {}
+    taken: set[str] = set()
+    parts = []
+    for place, (expression, result) in enumerate(marks):
+        words = [letter.get(word, word) for word in re.split(r"([+\-*/])", expression)]
+        used = set(words) & set(letter.values())
+        if place and not used:
+            return None
+        taken |= used
+        parts.append("".join(words))
+        letter[result] = CHAIN.alphabet[-8:][place]
+    return ";".join(parts) if len(taken) == len(marks) - 1 else None
+
+
+def worked(values: Sequence[str], shown: int | None = None) -> str:
+    """A response to a chain: its first `shown` values (None: all but the last), `;` after each, then the answer."""
+    thinking = values[: len(values) - 1 if shown is None else shown]
+    return "".join(f"{value};" for value in thinking) + f"#{values[-1]}$"
 
 
 def arithmetic(limit: int = 30) -> tuple[Problems, list[str]]:

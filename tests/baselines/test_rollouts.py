@@ -15,6 +15,7 @@ from baselines.rollouts import (
     Rollouts,
     Update,
     collect,
+    imitate,
     mean_entropy,
     normalised,
     pass_at_k,
@@ -169,6 +170,15 @@ def test_teaching_lowers_the_loss() -> None:
     problems, values = arithmetic(3)
     losses = teach(policy(), problems, values, steps=60, seed=0, batch=32, rate=1e-2)
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_teaching_is_imitation_of_written_responses() -> None:
+    problems, values = arithmetic(5)
+    policies = [RecurrentPolicy(len(CALCULATOR), end=CALCULATOR["$"], max_tokens=8, width=16) for _ in range(2)]
+    policies[1].load_state_dict(policies[0].state_dict())
+    taught = teach(policies[0], problems, values, steps=3, seed=0, batch=8, copies=1)
+    responses = [[f"#{value}$" for value in values], [f"{value};#{value}$" for value in values]]
+    assert imitate(policies[1], problems, responses, CALCULATOR, steps=3, seed=0, batch=8) == taught
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
 import pytest
 import torch
 
 import reference
 from baselines.verifiable import (
     CALCULATOR,
+    CHAIN,
     Characters,
+    _linked,
     arithmetic,
     calculator,
+    chains,
     digits_bandit,
     ends_with,
     redundant_response,
+    worked,
 )
 from tests.reference.test_reference import available
 
@@ -74,6 +81,54 @@ def test_calculator_bench() -> None:
     drawn = problems.draw(50_000, torch.Generator().manual_seed(0))
     commonest = int(problems.weights.argmax())
     assert float((drawn == commonest).float().mean()) == pytest.approx(120 / 18_643, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("marks", "prompt"),
+    [
+        ([("48/2", "24"), ("48+24", "72")], "48/2;48+a"),
+        ([("2*2", "4"), ("4+4", "8"), ("8*4", "32")], "2*2;a+a;b*a"),
+        ([("2*2", "4"), ("4*3", "12"), ("4+1", "5")], None),  # 12 is never taken
+        ([("2*2", "4"), ("3+3", "6")], None),
+        ([("2*2", "4"), ("14-4", "10")], "2*2;14-a"),  # 14 is no 4
+    ],
+)
+def test_steps_that_hang_together(marks: list[tuple[str, str]], prompt: str | None) -> None:
+    assert _linked(marks) == prompt
+
+
+def test_chains_can_be_followed() -> None:
+    available("gsm8k")
+    problems, values = chains("test")
+    assert len(problems) == len(values) == 441 and len(chains()[1]) == 2_550
+    wrong = 0
+    for row, steps in zip(problems.prompts, values, strict=True):
+        names: dict[str, str] = {}
+        for letter, expression, value in zip("abcd", CHAIN.decode(row).rstrip("=").split(";"), steps, strict=False):
+            text = "".join(names.get(symbol, symbol) for symbol in expression)
+            wrong += not _equal(text, value)
+            names[letter] = value
+        assert len(names) == len(steps)
+    assert wrong <= 0.01 * sum(map(len, values))  # GSM8K's own marks round and err now and then
+    texts = [worked(steps) for steps in values]
+    actions = CHAIN.encode(texts)
+    assert problems.verify(actions, actions != 0, problems.answers).all()
+    assert not problems.verify(actions.roll(1, 0), (actions != 0).roll(1, 0), problems.answers).all()
+    assert worked(("1", "2", "3")) == "1;2;#3$" and worked(("1", "2", "3"), 0) == "#3$"
+    with pytest.raises(ValueError, match="steps must lie between"):
+        chains(steps=(1, 4))
+
+
+def _equal(expression: str, value: str) -> bool:
+    tokens = re.findall(r"\d+|[+\-*/]", expression)
+    terms, sign = [Fraction(tokens[0])], 1
+    for operator, number in zip(tokens[1::2], map(Fraction, tokens[2::2]), strict=True):
+        if operator in "+-":
+            sign = 1 if operator == "+" else -1
+            terms.append(sign * number)
+        else:
+            terms[-1] = terms[-1] * number if operator == "*" else terms[-1] / number
+    return sum(terms) == int(value)
 
 
 def test_parts_of_problems() -> None:
