@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,10 @@ def torch_plain(e, c, bias, x) -> torch.Tensor:
     return F.linear_cross_entropy(e, c, x, linear_bias=bias)
 
 
-def torch_chunked(e, c, bias, x) -> torch.Tensor:
-    return F.linear_cross_entropy(e, c, x, linear_bias=bias, options=nn.LinearCrossEntropyOptions())
+def torch_chunked(e, c, bias, x, rows: int | None = None) -> torch.Tensor:
+    """In chunks of `rows` rows; None leaves their size to PyTorch."""
+    chosen = {} if rows is None else {"batch_chunk_size": rows, "chunking_method": None}
+    return F.linear_cross_entropy(e, c, x, linear_bias=bias, options=nn.LinearCrossEntropyOptions(**chosen))
 
 
 def apple(e, c, bias, x) -> torch.Tensor:
@@ -68,6 +71,7 @@ LOSSES: dict[str, Loss] = {
     "cce_backward": cce_backward,
     "torch_plain": torch_plain,
     "torch_chunked": torch_chunked,
+    **{f"torch_chunked_{rows}": partial(torch_chunked, rows=rows) for rows in (16, 64, 256, 1024)},
     "cut-cross-entropy": apple,
     "liger-kernel": liger,
 }
@@ -116,18 +120,63 @@ def test_forward_and_backward(benchmark: BenchmarkFixture, name: str) -> None:
 
 
 def test_time_beside_the_plain_loss(benchmark: BenchmarkFixture) -> None:
-    """The median ratio of interleaved rounds in alternating order goes to the record; the loss must be the same."""
+    """The median ratio of interleaved rounds in alternating order goes to the record; the loss must be the same.
+
+    So does that of the three matrix products alone, A = E C^T, A C and A^T E, which no exact method can leave out.
+    """
     size = DEVICE.type if benchmark.enabled else "tiny"
-    given, ratios = inputs(size), []
-    for number in range(5 if benchmark.enabled else 1):
-        seconds = {}
-        for loss in (naive, cce) if number % 2 else (cce, naive):
-            start = time.perf_counter()
-            step(loss, *given)
-            seconds[loss] = time.perf_counter() - start
-        ratios.append(seconds[cce] / seconds[naive])
-    benchmark.extra_info["ratio"] = statistics.median(ratios)
+    given = inputs(size)
+    found = interleaved({"naive": naive, "cce": cce, "products": products}, given, 5 if benchmark.enabled else 1)
+    for name in ("cce", "products"):
+        ratios = [one / plain for one, plain in zip(found[name], found["naive"], strict=True)]
+        benchmark.extra_info[f"{name} over naive"] = statistics.median(ratios)
+    print(benchmark.extra_info)
     torch.testing.assert_close(benchmark.pedantic(step, args=(cce, *given)), step(naive, *given), rtol=1e-3, atol=1e-3)
+
+
+def products(e, c, bias, x) -> torch.Tensor:
+    """What the loss and its gradients need of matrix products, the gradients' block of logits being the logits."""
+    with torch.no_grad():
+        logits = e @ c.T
+        e.grad, c.grad = logits @ c, logits.T @ e
+    return torch.zeros((), requires_grad=True)
+
+
+def interleaved(losses: dict[str, Loss], given: tuple[torch.Tensor, ...], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step, by round; the order is turned round every time."""
+    seconds: dict[str, list[float]] = {name: [] for name in losses}
+    for number in range(rounds):
+        for name in list(losses)[:: -1 if number % 2 else 1]:
+            start = time.perf_counter()
+            step(losses[name], *given)
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def test_no_setting_of_torch_is_faster_and_smaller(benchmark: BenchmarkFixture) -> None:
+    """The front of time and memory over PyTorch's chunk sizes: what this suite adds must lie on it. CPU only.
+
+    PyTorch's path without chunks is faster, at the memory of all logits.
+    """
+    if DEVICE.type == "cuda" or sys.platform != "linux":
+        pytest.skip("reads the peak of a process from /proc")
+    if not benchmark.enabled:
+        pytest.skip("measured with --benchmark-enable")
+    if not hasattr(F, "linear_cross_entropy"):
+        pytest.skip(f"PyTorch {torch.__version__} has no linear_cross_entropy")
+    losses = {name: loss for name, loss in LOSSES.items() if name not in PACKAGES}
+    found = interleaved(losses, inputs("cpu"), 3)
+    points = {name: (statistics.median(found[name]), benchmark_process(name)) for name in losses}
+    front = {name for name, mine in points.items() if not any(_dominates(one, mine) for one in points.values())}
+    for name, (seconds, grown) in sorted(points.items(), key=lambda item: item[1]):
+        print(f"{name:20} {seconds:6.2f} s {grown:7.0f} MiB {'on the front' if name in front else ''}")
+    benchmark.extra_info |= {name: list(point) for name, point in points.items()} | {"front": sorted(front)}
+    benchmark.pedantic(step, args=(cce, *inputs("tiny")))
+    assert {"cce", "cce_backward"} & front
+
+
+def _dominates(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] <= other[0] and one[1] <= other[1]
 
 
 def test_resident_memory_beside_the_plain_loss(benchmark: BenchmarkFixture) -> None:
