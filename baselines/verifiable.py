@@ -1,7 +1,7 @@
 """Problems with verifiable answers, for policies of `baselines.policies`: prompts, and whether an answer is right.
 
 `calculator` is the GSM8K calculator bench: the calculator marks `<<48/2=24>>` of GSM8K's solutions, each expression a
-prompt, its value the answer. `chains` keeps the marks of a solution together: there the values on the way help.
+prompt, its value the answer. `chains` keeps the marks of a solution together, each with the values before it.
 `arithmetic` makes sums without files, and `digits_bandit` reads one digit.
 """
 
