@@ -32,11 +32,14 @@ def prepare(session: nox.Session) -> None:
     wanted = f"{hashlib.sha256(LOCK.read_bytes()).hexdigest()} {sys.version_info[:2]} {backend}"
     if not stamp.is_file() or stamp.read_text() != wanted:
         # The Python that runs nox is the one that is surely there.
-        session.run(uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT), external=True)
+        session.run_install(
+            uv(), "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT), external=True
+        )
         install(session, backend)
-        session.run(uv(), "pip", "install", "--quiet", "--python", str(PYTHON), "--no-deps", "--no-build-isolation",
-                    "--editable", str(ROOT), external=True)  # fmt: skip
-        stamp.write_text(wanted)
+        made = session.run_install(uv(), "pip", "install", "--quiet", "--python", str(PYTHON), "--no-deps",
+                                   "--no-build-isolation", "--editable", str(ROOT), external=True)  # fmt: skip
+        if made:  # nox --no-install makes nothing
+            stamp.write_text(wanted)
 
 
 def install(session: nox.Session, backend: str) -> None:
@@ -46,11 +49,13 @@ def install(session: nox.Session, backend: str) -> None:
         blocks = re.split(r"\n(?=\S)", LOCK.read_text())
         lock = Path(session.create_tmp()) / "requirements.lock"
         lock.write_text("\n".join(block for block in blocks if not TORCH_PACKAGES.match(block)))
-    session.run(uv(), "pip", "sync", "--quiet", "--require-hashes", "--python", str(PYTHON), str(lock), external=True)
+    session.run_install(
+        uv(), "pip", "sync", "--quiet", "--require-hashes", "--python", str(PYTHON), str(lock), external=True
+    )
     if backend:
         pinned = dict(re.findall(r"^(torch|torchvision)==([\w.]+)", LOCK.read_text(), re.M))
         exact = [f"{name}=={version}" for name, version in pinned.items()]
-        session.run(uv(), "pip", "install", "--quiet", "--python", str(PYTHON), *exact, external=True)
+        session.run_install(uv(), "pip", "install", "--quiet", "--python", str(PYTHON), *exact, external=True)
 
 
 def uv() -> str:
