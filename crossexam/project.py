@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crossexam.paper import Paper, load_paper
+from crossexam.loader import load_paper
+from crossexam.paper import Paper
 from crossexam.problems import did_you_mean
 
 

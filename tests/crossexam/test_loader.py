@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.paper import Paper, load_paper
+from crossexam.loader import load_paper
+from crossexam.paper import Paper
 from crossexam.problems import BadFile, Lines
 from tests.conftest import TOML, Sandbox
 
