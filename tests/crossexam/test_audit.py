@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crossexam.audit import Audit
 from crossexam.mutants import mutants, sample
 from tests.conftest import Sandbox
 
@@ -208,3 +209,16 @@ def test_metrics_that_waver_are_named(audited: Audited) -> None:
 
 def test_the_tree_is_left_alone(audited: Audited) -> None:
     assert {file: file.read_bytes() for file in audited.tree} == audited.tree
+
+
+def test_a_fault_that_is_excused_keeps_nobody_waiting() -> None:
+    """A mutant that is equal to the source reaches no experiment: what was not run is then no lack of time."""
+    fault = {"id": "f", "kind": "generated", "says": "", "excused": "", "ran": ["e"], "red": ["c"]}
+    equal = {**fault, "id": "g", "ran": [], "red": []}
+    found = Audit(
+        paper="toy", at="", commit="", seconds=0.0, faults=(fault, equal), toothless=(), null_control=(), placebo=(),
+        alarm_rate=(0.0, 1.0), repeated=0, unrepeatable=(), overspent=(), untuned=(),
+    )  # fmt: skip
+    assert found.untried == 1 and not found.passed
+    excused = replace(found, faults=(fault, {**equal, "excused": "both arguments are the same"}))
+    assert excused.untried == 0 and excused.passed
