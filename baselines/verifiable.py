@@ -83,7 +83,8 @@ CALCULATOR = Characters("0123456789+-*/=;#$")
 """The 18 symbols of the calculator bench: `#` stands before the answer, `$` ends, `;` ends a copy of the value."""
 
 
-CHAIN = Characters("0123456789+-*/=;#$abcdefgh")
+LETTERS = "abcdefgh"
+CHAIN = Characters("0123456789+-*/=;#$" + LETTERS)
 """The symbols of `chains`: those of the calculator bench, and a letter for the value of each step."""
 MARK = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
 
@@ -119,8 +120,8 @@ def chains(
     within the calculator bench's limits, whose every step but the first takes an earlier value and whose every value
     but the last is taken. Right is a response that ends `#72$`; `worked` writes the values on the way.
     """
-    if not 2 <= steps[0] <= steps[1] <= len("abcdefgh"):
-        raise ValueError(f"steps must lie between 2 and {len('abcdefgh')}, got {steps}")
+    if not 2 <= steps[0] <= steps[1] <= len(LETTERS):
+        raise ValueError(f"steps must lie between 2 and {len(LETTERS)}, got {steps}")
     pattern, value = re.compile(rf"[0-9+\-*/]{{1,{expression}}}"), re.compile(rf"[0-9]{{1,{digits}}}")
     found: Counter[tuple[str, tuple[str, ...]]] = Counter()
     for problem in reference.load("gsm8k", split):
@@ -148,7 +149,7 @@ def _linked(marks: Sequence[tuple[str, str]]) -> str | None:
             return None
         taken |= used
         parts.append("".join(words))
-        letter[result] = CHAIN.alphabet[-8:][place]
+        letter[result] = LETTERS[place]
     return ";".join(parts) if len(taken) == len(marks) - 1 else None
 
 
