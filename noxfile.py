@@ -68,10 +68,10 @@ def uv() -> str:
     return str(find_uv_bin())
 
 
-def python(session: nox.Session, *words: str) -> None:
+def python(session: nox.Session, *words: str, **environment: str) -> None:
     """Run the shared environment's Python on the project."""
     prepare(session)
-    session.run(str(PYTHON), *words, external=True)
+    session.run(str(PYTHON), *words, env=environment, external=True)
 
 
 def crossexam(session: nox.Session, *words: str) -> None:
@@ -132,8 +132,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments go to pytest."""
-    python(session, "-m", "pytest", *session.posargs)
+    """Run the tests on every core; with arguments, which go to pytest, in one process."""
+    if session.posargs:
+        python(session, "-m", "pytest", *session.posargs)
+    else:  # most of their time is one thread's, and that of programs they start
+        spread = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
+        python(session, "-m", "pytest", *spread, OMP_NUM_THREADS="1")
 
 
 @nox.session(default=False)
