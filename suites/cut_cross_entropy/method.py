@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,8 +41,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 BLOCK = (256, 2048)
 """Rows and columns of a block of logits on the CPU: 2 MiB of float32, what a second-level cache holds."""
-PANEL = 2**24
-"""Most logits that `gradients="forward"` keeps at a time: 64 MiB of float32."""
+PANEL_BLOCK = (256, 8192)
+"""The same for `gradients="forward"`, which keeps its blocks: the matrix products are faster with more columns."""
+PANEL = 3 * 2**21
+"""Most logits that `gradients="forward"` keeps at a time: 24 MiB of float32."""
 
 
 def linear_cross_entropy(
@@ -61,7 +65,7 @@ def linear_cross_entropy(
     sort: bool = True,
     accumulate: Accumulation = "input",
     gradients: Literal["auto", "forward", "backward"] = "auto",
-    block: tuple[int, int] = BLOCK,
+    block: tuple[int, int] | None = None,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """`F.cross_entropy(e @ c.T + bias, targets)` in memory O(N + V + one block) beyond the gradients (the paper's CCE).
 
@@ -86,7 +90,8 @@ def linear_cross_entropy(
         gradients: "backward" makes the blocks again, as the paper does; "forward" computes the gradients beside the
             loss and needs a mean or a sum, no `return_lse`, and a panel of logits; "auto" takes it where it can (not on
             CUDA).
-        block: rows and columns of a block (CPU; the kernels have their own).
+        block: rows and columns of a block; None: `PANEL_BLOCK` where the gradients are made in the forward pass, else
+            `BLOCK` (CPU; the kernels have their own).
 
     Returns:
         The loss in the dtype of the logits (float32 for half precision), or with `return_lse` (loss, lse).
@@ -109,12 +114,14 @@ def linear_cross_entropy(
     possible = reduction != "none" and not return_lse and e.device.type != "cuda"
     if gradients == "forward" and not possible:
         raise ValueError("gradients must not be 'forward' with reduction 'none', return_lse or CUDA")
+    beside = wants and possible and gradients != "backward"
+    rows, columns = block or (PANEL_BLOCK if beside else BLOCK)
     problem = Problem(
         tokens.detach(), c.detach(), None if bias is None else bias.detach(), classes, softcap, eps, filter_e, filter_c,
-        sort and eps > 0, accumulate, *block,
+        sort and eps > 0, accumulate, rows, columns,
     )  # fmt: skip
     scale = 1.0 / len(valid) if reduction == "mean" and len(valid) else 1.0
-    if wants and possible and gradients != "backward":
+    if beside:
         total = _ForwardGradients.apply(tokens, c, bias, problem, scale, z_loss)
         return total if len(valid) or reduction == "sum" else total * math.nan
     losses, lse = _BackwardGradients.apply(tokens, c, bias, problem)
@@ -172,6 +179,12 @@ class Accumulator:
         self.total = torch.zeros_like(like, dtype=_logit_dtype(like.dtype) if wide else like.dtype)
         self.lost = torch.zeros_like(like) if accumulate == "kahan" else None
 
+    def of(self, where: slice | torch.Tensor) -> Accumulator:
+        """The sum of some rows: of a slice in place, else a copy."""
+        part = copy(self)
+        part.total, part.lost = self.total[where], None if self.lost is None else self.lost[where]
+        return part
+
     def add(self, where: slice | torch.Tensor, part: torch.Tensor) -> None:
         """total[where] += part; `where` names rows, none twice."""
         part = part.to(self.total.dtype)
@@ -225,10 +238,17 @@ class Problem:
     def column_blocks(self) -> Iterator[slice]:
         yield from _slices(len(self.c), self.columns)
 
-    def logits(self, e: torch.Tensor, columns: slice | torch.Tensor) -> torch.Tensor:
-        """A block of capped logits, at least in float32."""
-        c = self.c[columns].to(e.dtype)
-        a = e @ c.T if self.bias is None else torch.addmm(self.bias[columns].to(e.dtype), e, c.T)
+    def classifier(self, columns: slice | torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Weights and bias of some columns."""
+        return self.c[columns].to(dtype), None if self.bias is None else self.bias[columns].to(dtype)
+
+    def logits(
+        self, e: torch.Tensor, c: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """A block of capped logits: rows e, columns (c, bias)."""
+        a = torch.mm(e, c.T, out=out)
+        if bias is not None:
+            a += bias
         return soft_capped(a, self.softcap)
 
     def target_logits(self) -> torch.Tensor:
@@ -251,7 +271,7 @@ class Problem:
 
             def blocks(e: torch.Tensor = e) -> Iterator[torch.Tensor]:
                 for columns in self.column_blocks():
-                    a = self.logits(e, columns)
+                    a = self.logits(e, *self.classifier(columns, dtype))
                     if means is not None:
                         means[columns] += a.sum(0) / len(self.e)
                     yield a
@@ -267,23 +287,28 @@ class Problem:
         order: torch.Tensor | None = None,
         needs: tuple[bool, bool, bool] = (True, True, True),
     ) -> Gradients:
-        """The backward pass: blocks made again, filtered, and multiplied back. g, h (n,): upstream of loss and LSE."""
-        sums = _Sums(self, needs)
-        kept = []
-        for rows in self.row_blocks():
-            e = self.e[rows].to(lse.dtype)
-            for columns in self.column_blocks():
-                where = columns if order is None else order[columns]
-                a = self.logits(e, where)
-                hit, position = self._targets_in(rows, where)
-                above = self._above(a, lse[rows], hit, position)
-                kept.append(above)
-                if above or not (self.filter_e and self.filter_c):
-                    slope = None if self.softcap is None else soft_cap_slope(a, self.softcap)
-                    d = a.sub_(lse[rows, None]).exp_().mul_((g + h)[rows, None])
-                    d[hit, position] -= g[rows][hit]
-                    sums.add(rows, where, e, d if slope is None else d.mul_(slope), above)
-        return sums.result(torch.tensor(kept).view(-1, -(-len(self.c) // self.columns)))
+        """The backward pass: blocks made again, filtered, and multiplied back. g, h (n,): upstream of loss and LSE.
+
+        Columns outside, rows inside: columns that `order` scatters are gathered once, and their sums written once.
+        """
+        sums, kept = _Sums(self, needs), []
+        targets = self.targets if order is None else order.argsort()[self.targets]  # their places in that order
+        for columns in self.column_blocks():
+            where = columns if order is None else order[columns]
+            c, bias = self.classifier(where, lse.dtype)
+            with sums.of_columns(where) as part:
+                for rows in self.row_blocks():
+                    e = self.e[rows].to(lse.dtype)
+                    a = self.logits(e, c, bias)
+                    hit, position = _targets_in(targets[rows], columns)
+                    above = self._above(a, lse[rows], hit, position)
+                    kept.append(above)
+                    if above or not (self.filter_e and self.filter_c):
+                        slope = None if self.softcap is None else soft_cap_slope(a, self.softcap)
+                        d = a.sub_(lse[rows, None]).exp_().mul_((g + h)[rows, None])
+                        d[hit, position] -= g[rows][hit]
+                        part.add(rows, e, c, d if slope is None else d.mul_(slope), above)
+        return sums.result(torch.tensor(kept, dtype=torch.bool).view(-(-len(self.c) // self.columns), -1).T)
 
     def forward_and_backward(
         self, z_loss: float, scale: float, needs: tuple[bool, bool, bool]
@@ -296,16 +321,18 @@ class Problem:
         sums, total, kept = _Sums(self, needs), self.e.new_zeros((), dtype=_logit_dtype(self.e.dtype)), []
         height = max(1, min(PANEL // len(self.c), 2 * self.rows))
         chosen = self.target_logits()
+        space = self.e.new_empty(min(height, len(self.e)) * len(self.c), dtype=total.dtype)
         for rows in _slices(len(self.e), height):
             e, x, o = self.e[rows].to(total.dtype), self.targets[rows], chosen[rows]
             panel, lse = [], torch.full_like(o, -math.inf)
             for columns in self.column_blocks():
-                a = self.logits(e, columns)
+                place = space[len(e) * columns.start : len(e) * columns.stop].view(len(e), -1)
+                a = self.logits(e, *self.classifier(columns, e.dtype), place)
                 top = a.amax(1)
                 slope = None if self.softcap is None else soft_cap_slope(a, self.softcap)
                 p = a.sub_(top[:, None]).exp_()
                 lse = torch.logaddexp(lse, top + p.sum(1).log())
-                hit, position = self._targets_in(rows, columns)
+                hit, position = _targets_in(x, columns)
                 own = torch.zeros_like(top).index_put_((hit,), p[hit, position])
                 panel.append((columns, p if slope is None else p.mul_(slope), top, hit, own))
             total += (lse - o).sum() + z_loss * lse.square().sum()
@@ -337,17 +364,6 @@ class Problem:
         of_row[hit] = torch.where(own[hit] >= largest[hit], 0, largest[hit]).maximum(1 - own[hit])
         return float(of_row.max())
 
-    def _targets_in(self, rows: slice, columns: slice | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows of a block whose target is one of its columns, and the positions of these."""
-        x = self.targets[rows]
-        if isinstance(columns, slice):
-            hit = ((x >= columns.start) & (x < columns.stop)).nonzero().squeeze(1)
-            return hit, x[hit] - columns.start
-        place = torch.full((len(self.c),), -1, device=x.device)
-        place[columns] = torch.arange(len(columns), device=x.device)
-        hit = (place[x] >= 0).nonzero().squeeze(1)
-        return hit, place[x[hit]]
-
 
 class _Sums:
     """The three gradients of a problem, as they grow block by block."""
@@ -358,15 +374,26 @@ class _Sums:
         of = [Accumulator(t, problem.accumulate) if need and t is not None else None for t, need in zip(like, needs)]  # noqa: B905
         self.e, self.c, self.bias = of
 
-    def add(self, rows: slice, where: slice | torch.Tensor, e: torch.Tensor, d: torch.Tensor, above: bool) -> None:
-        """A block of dA, of which filtering keeps what it may not drop."""
+    @contextmanager
+    def of_columns(self, where: slice | torch.Tensor) -> Iterator[_Sums]:
+        """These sums with only some columns of dC and of the bias; `where` may come once."""
+        part = copy(self)
+        part.c, part.bias = (None if one is None else one.of(where) for one in (self.c, self.bias))
+        yield part
+        if isinstance(where, torch.Tensor):  # a slice was summed in place
+            for whole, one in ((self.c, part.c), (self.bias, part.bias)):
+                if whole is not None:
+                    whole.total[where] = one.total
+
+    def add(self, rows: slice, e: torch.Tensor, c: torch.Tensor, d: torch.Tensor, above: bool) -> None:
+        """A block of dA, of which filtering keeps what it may not drop; e, c and the sums are those of the block."""
         if self.e is not None and (above or not self.problem.filter_e):
-            self.e.add_product(rows, d, self.problem.c[where].to(d.dtype))
+            self.e.add_product(rows, d, c)
         if above or not self.problem.filter_c:
             if self.c is not None:
-                self.c.add_product(where, d.T, e)
+                self.c.add_product(slice(None), d.T, e)
             if self.bias is not None:
-                self.bias.add(where, d.sum(0))
+                self.bias.add(slice(None), d.sum(0))
 
     def add_scaled(
         self, rows: slice, where: slice, e: torch.Tensor, p: torch.Tensor, weight: torch.Tensor, above: bool
@@ -466,6 +493,12 @@ def _logit_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def _targets_in(targets: torch.Tensor, columns: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of a block whose target is one of its columns, and the positions of these."""
+    hit = ((targets >= columns.start) & (targets < columns.stop)).nonzero().squeeze(1)
+    return hit, targets[hit] - columns.start
+
+
 def _slices(length: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
@@ -491,7 +524,7 @@ def _check(e, c, targets, bias, softcap, shift, reduction, accumulate, block, ig
         raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
     if accumulate not in ("input", "kahan", "float32"):
         raise ValueError(f"accumulate must be input, kahan or float32, got {accumulate!r}")
-    if min(block) < 1:
+    if block and min(block) < 1:
         raise ValueError(f"block must be two positive numbers, got {block}")
     if e.device.type == "cpu":  # on a GPU it would wait for the device
         used = targets[targets != ignore_index]
