@@ -44,7 +44,7 @@ BLOCK = (256, 2048)
 PANEL_BLOCK = (256, 8192)
 """The same for `gradients="forward"`, which keeps its blocks: the matrix products are faster with more columns."""
 PANEL = 3 * 2**21
-"""Most logits that `gradients="forward"` keeps at a time: 24 MiB of float32."""
+"""Most logits that `gradients="forward"` keeps at a time, 24 MiB of float32, or an eighth of dC where that is more."""
 
 
 def linear_cross_entropy(
@@ -319,7 +319,7 @@ class Problem:
         thin operand of a product instead of the block; so do the one-hot entries, as rows of C and E.
         """
         sums, total, kept = _Sums(self, needs), self.e.new_zeros((), dtype=_logit_dtype(self.e.dtype)), []
-        height = max(1, min(PANEL // len(self.c), 2 * self.rows))
+        height = max(1, min(max(PANEL // len(self.c), self.e.shape[1] // 8), 2 * self.rows))
         chosen = self.target_logits()
         space = self.e.new_empty(min(height, len(self.e)) * len(self.c), dtype=total.dtype)
         for rows in _slices(len(self.e), height):
@@ -524,7 +524,7 @@ def _check(e, c, targets, bias, softcap, shift, reduction, accumulate, block, ig
         raise ValueError(f"reduction must be mean, sum or none, got {reduction!r}")
     if accumulate not in ("input", "kahan", "float32"):
         raise ValueError(f"accumulate must be input, kahan or float32, got {accumulate!r}")
-    if block and min(block) < 1:
+    if block is not None and (len(block) != 2 or min(block) < 1):
         raise ValueError(f"block must be two positive numbers, got {block}")
     if e.device.type == "cpu":  # on a GPU it would wait for the device
         used = targets[targets != ignore_index]

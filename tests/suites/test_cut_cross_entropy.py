@@ -129,6 +129,7 @@ def test_kahan_in_bfloat16_by_hand() -> None:
         lambda: linear_cross_entropy(E, C, X, accumulate="float8"),
         lambda: linear_cross_entropy(E, C, X, filter_eps=1.0),
         lambda: linear_cross_entropy(E, C, X, block=(0, 8)),
+        lambda: linear_cross_entropy(E, C, X, block=()),
         lambda: linear_cross_entropy(E, C, X, gradients="forward", return_lse=True),
     ],
 )
