@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    from crossexam.cli import run_app  # here, so that importing this module stays cheap
+    from crossexam.showing.cli import run_app  # here, so that importing this module stays cheap
 
     sys.exit(run_app())
 

@@ -18,7 +18,8 @@ from sklearn.metrics import f1_score
 from torch.nn import functional as F
 
 import reference
-from baselines import losses, region
+from baselines import losses
+from baselines import overlap_losses as region
 from suites.dice_loss import method, on_digits, on_sentences
 from suites.dice_loss.method import dice, tversky
 
@@ -121,7 +122,7 @@ def _focal_gap(generator: torch.Generator) -> float:
 
 
 def consistency(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """The method against an independent implementation (baselines.region); what masks and shapes must not change."""
+    """Against an independent implementation (baselines.overlap_losses); what masks and shapes must not change."""
     generator = torch.Generator().manual_seed(seed)
     gaps, subsets, shapes = [], [], []
     for classes in (1, 2, 7):
@@ -318,7 +319,7 @@ def hard_negatives(*, arm: str, seed: int, device: torch.device) -> Metrics:
 
 
 def _classes_gap(generator: torch.Generator) -> float:
-    """OHEM on four classes against a selection for each class, with baselines.region, on 20 sets of 40 examples."""
+    """OHEM on four classes against a selection for each class by `overlap_losses`, on 20 sets of 40 examples."""
     gaps = []
     for _ in range(20):
         logits = 3 * torch.randn(40, 4, generator=generator, dtype=torch.float64)

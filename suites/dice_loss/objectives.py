@@ -11,7 +11,8 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from baselines import losses, region
+from baselines import losses
+from baselines import overlap_losses as region
 from suites.dice_loss import method
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

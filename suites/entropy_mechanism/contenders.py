@@ -1,4 +1,4 @@
-"""The losses that are compared, as objectives of `baselines.rollouts`: the paper's two, GRPO, its usual variants."""
+"""The losses that are compared, as objectives of rollouts: the paper's two, GRPO, its usual variants."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 
-from baselines.policy_gradient import kl_penalty, masked_mean, ppo
-from baselines.rollouts import Objective, Update, surrogate
+from baselines.reinforcement.policy_gradient import kl_penalty, masked_mean, ppo
+from baselines.reinforcement.rollouts import Objective, Update, surrogate
 from suites.entropy_mechanism.method import clip_cov, kl_cov
 
 SHARE = 0.02

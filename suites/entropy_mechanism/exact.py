@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from baselines import policy_gradient as pg
-from baselines import tabular_policies as tabular
+from baselines.reinforcement import policy_gradient as pg
+from baselines.reinforcement import tabular_policies as tabular
 from suites.entropy_mechanism import method
 from suites.entropy_mechanism.reported import TABLE, mean
 

@@ -8,9 +8,9 @@ import torch
 
 import reference
 from baselines.language_models import pretrained
-from baselines.policy_gradient import ppo
-from baselines.pretrained_policies import INSTRUCTION, PretrainedPolicy, word_problems
-from baselines.rollouts import Objective, collect, surrogate, train_policy
+from baselines.reinforcement.policy_gradient import ppo
+from baselines.reinforcement.pretrained_policies import INSTRUCTION, PretrainedPolicy, word_problems
+from baselines.reinforcement.rollouts import Objective, collect, surrogate, train_policy
 from suites.entropy_mechanism.method import clip_cov, kl_cov
 
 EVALUATED = {"aime24": (32, 0.6), "aime25": (32, 0.6), "amc23": (32, 0.6), "math500": (1, 0.0)}

@@ -13,10 +13,19 @@ from torch.nn import functional as F
 
 from baselines.digits import Data, first, stratified
 from baselines.models import mlp
-from baselines.policies import BanditPolicy, RecurrentPolicy
-from baselines.policy_gradient import token_entropy
-from baselines.rollouts import Objective, Rollouts, collect, mean_entropy, pass_at_k, summary, teach, train_policy
-from baselines.verifiable import CALCULATOR, Problems, calculator, digits_bandit
+from baselines.reinforcement.policies import BanditPolicy, RecurrentPolicy
+from baselines.reinforcement.policy_gradient import token_entropy
+from baselines.reinforcement.problems import CALCULATOR, Problems, calculator, digits_bandit
+from baselines.reinforcement.rollouts import (
+    Objective,
+    Rollouts,
+    collect,
+    mean_entropy,
+    pass_at_k,
+    summary,
+    teach,
+    train_policy,
+)
 from suites.entropy_mechanism.method import token_covariance
 
 

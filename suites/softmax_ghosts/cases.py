@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from baselines.landscape import random_direction
+from baselines.loss_landscape import random_direction
 from baselines.models import DigitTransformer, mlp, small_cnn
 from suites.softmax_ghosts import method
 

@@ -19,7 +19,7 @@ from torch.nn import GELU
 from torch.nn.functional import cross_entropy, softplus
 
 from baselines.digits import batches, first, stratified, unshuffled
-from baselines.landscape import (
+from baselines.loss_landscape import (
     curvature,
     gradient,
     loss_and_accuracy,

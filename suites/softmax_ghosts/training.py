@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 
 import reference
 from baselines.digits import batches, stratified
-from baselines.landscape import Data, Tensors, gradient, loss_and_accuracy, loss_at, moved, snapshot, times, unit
+from baselines.loss_landscape import Data, Tensors, gradient, loss_and_accuracy, loss_at, moved, snapshot, times, unit
 from baselines.models import DigitTransformer, mlp, small_cnn
-from baselines.safeguards import armijo_factor, cap_factor, curvature_factor, rescaled_step
+from baselines.step_safeguards import armijo_factor, cap_factor, curvature_factor, rescaled_step
 from suites.softmax_ghosts import method
 
 ARCHITECTURES = {

@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from baselines import losses, region
+from baselines import losses
+from baselines import overlap_losses as region
 
 N, K = 7, 5
 PRIOR = torch.arange(1.0, K + 1) / 15

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.policies import (
+from baselines.reinforcement.policies import (
     BanditPolicy,
     LanguagePolicy,
     RecurrentPolicy,

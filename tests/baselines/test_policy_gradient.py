@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from baselines import policy_gradient as pg
-from baselines import tabular_policies as tabular
+from baselines.reinforcement import policy_gradient as pg
+from baselines.reinforcement import tabular_policies as tabular
 
 B, T = 6, 5
 F64 = torch.float64

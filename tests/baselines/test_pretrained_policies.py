@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from baselines.policies import log_probs
-from baselines.policy_gradient import ppo
-from baselines.pretrained_policies import PretrainedPolicy, answered, word_problems
-from baselines.rollouts import collect, surrogate, train_policy
+from baselines.reinforcement.policies import log_probs
+from baselines.reinforcement.policy_gradient import ppo
+from baselines.reinforcement.pretrained_policies import PretrainedPolicy, answered, word_problems
+from baselines.reinforcement.rollouts import collect, surrogate, train_policy
 from baselines.transformer_models import small_decoder
 from reference.text import Problem
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.policies import BanditPolicy, RecurrentPolicy
-from baselines.policy_gradient import ppo, reinforce
-from baselines.rollouts import (
+from baselines.reinforcement.policies import BanditPolicy, RecurrentPolicy
+from baselines.reinforcement.policy_gradient import ppo, reinforce
+from baselines.reinforcement.problems import CALCULATOR, Problems, arithmetic
+from baselines.reinforcement.rollouts import (
     Rollouts,
     Update,
     collect,
@@ -24,7 +25,6 @@ from baselines.rollouts import (
     teach,
     train_policy,
 )
-from baselines.verifiable import CALCULATOR, Problems, arithmetic
 
 
 def bandit(seed: int = 0) -> tuple[BanditPolicy, Problems]:

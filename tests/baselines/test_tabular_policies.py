@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from baselines import tabular_policies as tabular
+from baselines.reinforcement import tabular_policies as tabular
 
 STATES, ACTIONS = 5, 7
 

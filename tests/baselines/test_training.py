@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines.digits import stratified
-from baselines.landscape import loss_and_accuracy
+from baselines.loss_landscape import loss_and_accuracy
 from baselines.models import mlp, small_cnn
 from baselines.training import (
     Batch,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from crossexam.environment import device_class
+from crossexam.runs.environment import device_class
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,7 +17,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from baselines import losses, region
+from baselines import losses
+from baselines import overlap_losses as region
 from suites.ldr_loss.method import ALDRKL, aldr_kl, ldr_kl
 
 N, K = 4096, 100

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from crossexam.audit import Audit
-from crossexam.mutants import mutants, sample
+from crossexam.watching.audit import Audit
+from crossexam.watching.mutants import mutants, sample
 from tests.conftest import Sandbox
 
 SOURCE = textwrap.dedent('''

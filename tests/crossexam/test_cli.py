@@ -163,7 +163,7 @@ def test_results_folder_that_is_a_file(toy: Sandbox) -> None:
 def test_locked_database_is_a_clear_error(toy: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 
-    from crossexam import store
+    from crossexam.runs import store
 
     store.Store(toy.root / "results").close()
     blocker = sqlite3.connect(toy.root / "results" / "crossexam.sqlite", isolation_level=None)
@@ -187,7 +187,7 @@ def test_torch_is_never_imported_by_what_should_be_fast(toy: Sandbox) -> None:
     assert toy.run("run", "toy").returncode == 0
     for words in (("list",), ("show", "toy"), ("plan", "toy"), ("judge", "toy"), ("run", "toy"), ("why", "toy")):
         code = (
-            "import sys; sys.argv[1:] = sys.argv[1:]\nfrom crossexam.cli import run_app\nstatus = run_app()\n"
+            "import sys; sys.argv[1:] = sys.argv[1:]\nfrom crossexam.showing.cli import run_app\nstatus = run_app()\n"
             "assert 'torch' not in sys.modules, 'torch was imported'\nsys.exit(status)"
         )
         run = subprocess.run(

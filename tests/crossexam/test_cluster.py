@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from crossexam.rows import Row
-from crossexam.store import Store
+from crossexam.runs.rows import Row
+from crossexam.runs.store import Store
 from tests.conftest import Sandbox
 from tests.crossexam.test_kills import CODE, TOML
 
@@ -132,8 +132,8 @@ def test_no_cluster_is_told(sandbox: Sandbox) -> None:
 
 
 def test_needs_become_resources_of_ray() -> None:
-    from crossexam.cluster import kind_of, resources
-    from crossexam.placement import Gpu
+    from crossexam.runs.cluster import kind_of, resources
+    from crossexam.runs.placement import Gpu
 
     job = {"threads": 4, "memory_gib": 3.0, "gpu": True, "gpus": 0.25}
     assert resources(job, Gpu("H100", 80, "H100")) == {
@@ -163,7 +163,7 @@ def test_a_dry_run_says_where_trials_would_go(cluster: Any, sandbox: Sandbox) ->
 
 
 def test_sets_that_share_a_folder_arrive_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crossexam import cluster as module
+    from crossexam.runs import cluster as module
     from reference.catalog import get
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

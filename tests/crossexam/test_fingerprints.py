@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.source import Project, _dump
+from crossexam.runs.source import Project, _dump
 from tests.conftest import ROOT, Sandbox
 
 TOML = """
@@ -139,7 +139,7 @@ def test_changed_rule_is_a_new_series(project: Sandbox) -> None:
 
 def test_every_real_suite_reaches_its_method() -> None:
     project = Project(ROOT)
-    from crossexam.project import find_paper, suite_folders
+    from crossexam.facts.project import find_paper, suite_folders
 
     for slug in suite_folders(ROOT):
         paper = find_paper(ROOT, slug)

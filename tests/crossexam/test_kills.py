@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.rows import Row
-from crossexam.store import Store
+from crossexam.runs.rows import Row
+from crossexam.runs.store import Store
 from tests.conftest import Sandbox
 
 TRIALS = 160

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.loader import load_paper
-from crossexam.paper import Paper
-from crossexam.problems import BadFile, Lines
+from crossexam.facts.loader import load_paper
+from crossexam.facts.paper import Paper
+from crossexam.facts.problems import BadFile, Lines
 from tests.conftest import TOML, Sandbox
 
 LEVEL = """

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.paper import Needs
-from crossexam.placement import Gpu, Node, gpu_share, place
-from crossexam.plan import Selection, Trial, plan
-from crossexam.project import find_paper
-from crossexam.source import Project
+from crossexam.facts.paper import Needs
+from crossexam.facts.project import find_paper
+from crossexam.runs.placement import Gpu, Node, gpu_share, place
+from crossexam.runs.plan import Selection, Trial, plan
+from crossexam.runs.source import Project
 from tests.conftest import Sandbox
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 80.0, "H100")

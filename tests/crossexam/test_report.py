@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from crossexam.paper import Paper
-from crossexam.plan import Selection, plan
-from crossexam.project import find_paper, suite_folders
-from crossexam.report.figures import Panel, Plan, _draw, costs_of, figures_of, power_law
-from crossexam.report.site import Site, build, committed, gather
-from crossexam.report.status import results_readme, with_status
-from crossexam.rows import Row
-from crossexam.source import Project
+from crossexam.facts.paper import Paper
+from crossexam.facts.project import find_paper, suite_folders
+from crossexam.runs.plan import Selection, plan
+from crossexam.runs.rows import Row
+from crossexam.runs.source import Project
+from crossexam.showing.report.figures import Panel, Plan, _draw, costs_of, figures_of, power_law
+from crossexam.showing.report.site import Site, build, committed, gather
+from crossexam.showing.report.status import results_readme, with_status
 from tests.conftest import ROOT, Sandbox
 
 WICKED = '<script>alert("crossed")</script>'

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.rows import Row
-from crossexam.store import MIGRATIONS, Store, StoreError
+from crossexam.runs.rows import Row
+from crossexam.runs.store import MIGRATIONS, Store, StoreError
 from tests.conftest import ROOT, Sandbox
 
 
@@ -82,7 +82,7 @@ def test_corrupt_database_is_kept_aside(tmp_path: Path) -> None:
 def test_older_schema_is_migrated_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store(tmp_path) as store:
         store.add(row())
-    monkeypatch.setattr("crossexam.store.MIGRATIONS", (*MIGRATIONS, "ALTER TABLE verdicts ADD COLUMN note TEXT;"))
+    monkeypatch.setattr("crossexam.runs.store.MIGRATIONS", (*MIGRATIONS, "ALTER TABLE verdicts ADD COLUMN note TEXT;"))
     with Store(tmp_path) as store:
         assert store.rows() == [row()]
     connection = sqlite3.connect(tmp_path / "crossexam.sqlite")
@@ -96,7 +96,7 @@ def test_failed_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         store.add(row())
     with monkeypatch.context() as patch:
         patch.setattr(
-            "crossexam.store.MIGRATIONS", (*MIGRATIONS, "ALTER TABLE verdicts ADD COLUMN x;\nCREATE NONSENSE;")
+            "crossexam.runs.store.MIGRATIONS", (*MIGRATIONS, "ALTER TABLE verdicts ADD COLUMN x;\nCREATE NONSENSE;")
         )
         with pytest.raises(StoreError):
             Store(tmp_path)
@@ -115,7 +115,7 @@ def test_newer_schema_is_refused(tmp_path: Path) -> None:
 
 def test_locks_exclude_other_processes_and_die_with_them(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from crossexam.store import Store\n"
+        "import sys; from pathlib import Path; from crossexam.runs.store import Store\n"
         "store = Store(Path(sys.argv[1])); print(store.lock('ab' * 16), flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

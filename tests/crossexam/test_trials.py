@@ -194,7 +194,7 @@ def _trial_processes(root: Path) -> list[str]:
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if "crossexam.forkserver" in words and str(root) in words:
+        if "crossexam.runs.forkserver" in words and str(root) in words:
             found.append(" ".join(words))
     return found
 
@@ -314,7 +314,7 @@ def draws(*, arm, seed, device):
 
 
 def test_seeds_pair_arms_and_executors_agree_bit_for_bit(sandbox: Sandbox) -> None:
-    from crossexam.store import Store
+    from crossexam.runs.store import Store
 
     sandbox.suite(RANDOM_TOML, RANDOM_CODE)
     assert sandbox.run("run", "toy", CROSSEXAM_RESULTS="first").returncode == 0
@@ -352,12 +352,12 @@ def test_overhead_of_a_trial_is_small(sandbox: Sandbox) -> None:
     """The design's target is 80 ms; the bound here leaves room for a busy machine."""
     toml = RANDOM_TOML.replace("seeds = 2", "seeds = 40").replace('arms = ["method", "other"]', "")
     sandbox.suite(toml, "def draws(*, arm, seed, device):\n    return {'python': 0.0}\n")
-    from crossexam.executors import LocalExecutor
-    from crossexam.plan import Selection, plan
-    from crossexam.project import find_paper
-    from crossexam.runner import Runner
-    from crossexam.source import Project
-    from crossexam.store import Store
+    from crossexam.facts.project import find_paper
+    from crossexam.runs.executors import LocalExecutor
+    from crossexam.runs.plan import Selection, plan
+    from crossexam.runs.runner import Runner
+    from crossexam.runs.source import Project
+    from crossexam.runs.store import Store
 
     executor = LocalExecutor(sandbox.root, {"torch"}, 1)
     project = Project(sandbox.root)

@@ -10,13 +10,13 @@ import pytest
 from scipy import special
 from scipy import stats as scipy_stats
 
-from crossexam import stats
-from crossexam.judge import Judgement, decide_effect, decide_level, decide_order, judge_paper
-from crossexam.paper import About, Claim, Decision, Experiment, Paper, Protocol
-from crossexam.rows import Row
-from crossexam.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
-from crossexam.stats import NO_HISTORY, History
-from crossexam.student import t_quantile, t_tail
+from crossexam.facts.paper import About, Claim, Decision, Experiment, Paper, Protocol
+from crossexam.facts.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
+from crossexam.judging import stats
+from crossexam.judging.judge import Judgement, decide_effect, decide_level, decide_order, judge_paper
+from crossexam.judging.stats import NO_HISTORY, History
+from crossexam.judging.student import t_quantile, t_tail
+from crossexam.runs.rows import Row
 
 DRAWS = 4000
 HISTORY = History(std=1.0, df=20)

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from crossexam.bisect import BisectError, halve
-from crossexam.rows import Row
-from crossexam.watch import (
+from crossexam.runs.rows import Row
+from crossexam.watching.bisect import BisectError, halve
+from crossexam.watching.watch import (
     SCREEN,
     Score,
     benjamini_hochberg,

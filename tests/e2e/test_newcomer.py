@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from crossexam.project import find_paper, suite_folders
+from crossexam.facts.project import find_paper, suite_folders
 from tests.conftest import ROOT, Sandbox
 
 

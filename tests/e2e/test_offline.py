@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.project import suite_folders
+from crossexam.facts.project import suite_folders
 from reference.catalog import get
 from tests.conftest import ROOT
 

@@ -429,7 +429,7 @@ def test_the_command_line(server: Server, tmp_path: Path) -> None:
 
 
 def test_progress_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    from crossexam.show_data import Fetching
+    from crossexam.showing.show_data import Fetching
 
     with Fetching() as fetching:
         for done in (0, 10, 30, 60, 100):

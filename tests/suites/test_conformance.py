@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from crossexam.judge import Judgement, judge_paper
-from crossexam.paper import Paper
-from crossexam.plan import Selection, Trial, plan
-from crossexam.project import find_paper, suite_folders
-from crossexam.rows import Row, canonical
-from crossexam.rules import PairedRule
-from crossexam.source import Project
-from crossexam.store import read_export
+from crossexam.facts.paper import Paper
+from crossexam.facts.project import find_paper, suite_folders
+from crossexam.facts.rules import PairedRule
+from crossexam.judging.judge import Judgement, judge_paper
+from crossexam.runs.plan import Selection, Trial, plan
+from crossexam.runs.rows import Row, canonical
+from crossexam.runs.source import Project
+from crossexam.runs.store import read_export
 from tests.conftest import ROOT
 
 SLUGS = sorted(suite_folders(ROOT))

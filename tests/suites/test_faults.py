@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.audit import Auditor
-from crossexam.project import find_paper, suite_folders
-from crossexam.session import default_jobs
-from crossexam.source import Project
-from crossexam.store import Store
+from crossexam.facts.project import find_paper, suite_folders
+from crossexam.runs.source import Project
+from crossexam.runs.store import Store
+from crossexam.showing.session import default_jobs
+from crossexam.watching.audit import Auditor
 from tests.conftest import ROOT
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from baselines.landscape import random_direction, snapshot
+from baselines.loss_landscape import random_direction, snapshot
 from baselines.models import DigitTransformer, mlp, small_cnn
 from suites.softmax_ghosts import experiments, method, training
 

@@ -1,0 +1,1 @@
+"""What a paper says, as checked data: `paper.toml` and what it may hold."""

@@ -1,0 +1,319 @@
+"""A paper as data: what `paper.toml` may say. `loader` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from crossexam.facts.problems import Flaw, Validated
+from crossexam.facts.rules import Params, Rule
+from reference.catalog import catalog
+
+Tier = Literal["exact", "small", "full"]
+TIERS: tuple[Tier, ...] = ("exact", "small", "full")
+
+Provenance = Literal[
+    "abstract", "official-readme", "official-code", "paper-text", "derived", "copy", "secondary", "recalled"
+]
+ASSERTABLE = ("abstract", "official-readme", "official-code", "paper-text")
+"""Provenances that somebody has seen at the source: only such a number may be asserted."""
+
+SHARED = re.compile(r"baselines(\.\w+)+:\w+")
+
+Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Needs(Validated):
+    """What a trial of an experiment needs; it is stopped at the limits and `blocked` where something is absent."""
+
+    data: tuple[str, ...] = ()
+    """Names in the catalogue of reference data."""
+    packages: tuple[str, ...] = ()
+    """Importable modules beyond the core dependencies."""
+    models: tuple[str, ...] = ()
+    """Pretrained models, by their names in the catalogue: sets like the data, and what reads them is transformers."""
+    minutes: float = 5.0
+    """Wall-clock limit of one trial."""
+    memory_gib: float = 4.0
+    """Memory limit of one trial, beyond what importing torch takes."""
+    disk_gib: float = 4.0
+    """Limit of what one trial keeps in its temporary folder, which is removed when it ends."""
+    gpu_memory_gib: float = 0.0
+    """GPU memory; above zero the trial needs CUDA."""
+    shares_gpu: bool = False
+    """Whether other trials may use the same GPU of a cluster at the same time, each within its memory. Not where time
+    is measured."""
+    cpus: int = 1
+    """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """All that a trial may load by `reference.load`."""
+        return self.data + self.models
+
+    def flaws(self) -> Iterator[Flaw]:
+        for name in ("minutes", "memory_gib", "disk_gib", "cpus"):
+            if getattr(self, name) <= 0:
+                yield Flaw(name, "is not positive", "a limit is > 0")
+        if self.gpu_memory_gib < 0:
+            yield Flaw("gpu_memory_gib", "is negative", "use 0 for no GPU")
+        if self.shares_gpu and not self.gpu_memory_gib:
+            yield Flaw("shares_gpu", "is set without gpu_memory_gib", "say how much memory one trial takes")
+
+
+@dataclass(frozen=True)
+class Protocol(Validated):
+    """How an experiment is run, in words, so that a stranger can judge what it is comparable with."""
+
+    data: str = ""
+    split: str = ""
+    preprocessing: str = ""
+    model: str = ""
+    optimiser: str = ""
+    schedule: str = ""
+    tuning: str = ""
+    """How the hyper-parameters of every arm were chosen."""
+    checkpoint: str = ""
+    """Which state is evaluated: last, or best on validation."""
+    evaluation: str = ""
+    """Definition of the metric, and on how many examples."""
+    deviations: str = ""
+    """Where this departs from the paper ("none" is an answer)."""
+
+
+@dataclass(frozen=True)
+class Artifact(Validated):
+    """An expensive intermediate that trials share: a function of experiments.py, or `of`, returning named tensors."""
+
+    name: str
+    of: str = ""
+    """A function of baselines/, as `baselines.module:function`: papers that name it share what it builds."""
+    by: tuple[str, ...] = ("seed",)
+    """What it depends on: "seed", "arm" or names of parameters of the experiments that use it."""
+    minutes: float = 10.0
+    memory_gib: float = 8.0
+    cpus: int = 1
+    data: tuple[str, ...] = ()
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.of and not SHARED.fullmatch(self.of):
+            yield Flaw("of", f"is {self.of!r}", "name a function of the shared ground, as baselines.module:function")
+
+    def place(self, package: str) -> tuple[str, str]:
+        """The module and the name of its function, in the suite `package`."""
+        module, _, function = self.of.partition(":")
+        return (module, function) if self.of else (f"{package}.experiments", self.name)
+
+
+@dataclass(frozen=True)
+class Experiment(Validated):
+    """A function that measures, with its arms, seeds, parameter grid and needs."""
+
+    name: str
+    tier: Tier
+    arms: tuple[str, ...] = ("method",)
+    seeds: int = 1
+    params: Params = field(default_factory=dict)
+    needs: Needs = Needs()
+    uses: tuple[str, ...] = ()
+    protocol: Protocol | None = None
+    first_seed: int = 0
+    """The seeds are first_seed, first_seed + 1, ...; fresh ones confirm what was found on others."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.seeds < 1:
+            yield Flaw("seeds", f"is {self.seeds}", "at least one seed")
+        if self.first_seed < 0:
+            yield Flaw("first_seed", f"is {self.first_seed}", "seeds count from 0")
+        if not self.arms:
+            yield Flaw("arms", "is empty", 'name at least one arm, such as "method"')
+        if len(set(self.arms)) < len(self.arms):
+            yield Flaw("arms", "names an arm twice", "remove one")
+        for name, value in self.params.items():
+            if name in ("arm", "seed", "device") or name in self.uses:
+                yield Flaw(f"params.{name}", "is passed by the harness", "choose another name")
+            if value == [] or isinstance(value, Mapping):
+                yield Flaw(f"params.{name}", f"is {value!r}", "a parameter is a value or a non-empty list of values")
+        if self.tier == "exact" and any(name not in catalog() or catalog()[name].files for name in self.needs.sets):
+            yield Flaw("needs.data", "is not for the exact tier", "the exact tier needs no files: use small")
+        if self.tier != "exact":
+            missing = [name for name in ("data", "model", "tuning", "evaluation", "deviations") if not self._says(name)]
+            if missing:
+                yield Flaw("protocol", f"lacks {', '.join(missing)}", "a stranger must be able to judge it again")
+
+    def _says(self, name: str) -> bool:
+        return self.protocol is not None and bool(getattr(self.protocol, name).strip())
+
+    def seed_range(self, seeds: int | None = None, first: int | None = None) -> range:
+        """The seeds of the file, or as many as asked for, from where asked for."""
+        start = self.first_seed if first is None else first
+        return range(start, start + (seeds or self.seeds))
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every point of the parameter grid, in the order of the file."""
+        axes = [value if isinstance(value, list) else [value] for value in self.params.values()]
+        return [dict(zip(self.params, point, strict=True)) for point in itertools.product(*axes)]
+
+
+@dataclass(frozen=True)
+class Decision(Validated):
+    """The decision fields that a rule does not hold itself. Changed ones start a new series of verdicts."""
+
+    alpha: float = 0.05
+    n_min: int = 5
+    """Fewest seeds for a verdict. Below it a statistical rule is inconclusive."""
+    n_max: int = 20
+    """Most seeds that are worth asking for."""
+    kappa: float = 2.0
+    """How many standard deviations the margin was meant to be (3 with a one-run paper)."""
+    overlap: float = 0.0
+    """Test rows over training rows, where seeds are random splits of one table: their results are correlated, and the
+    variance of a mean over k of them is s^2 (1/k + overlap) (Nadeau & Bengio 2003)."""
+    history: str = ""
+    """A file of rows in the project, from other seeds, whose spread is pooled with this run's."""
+    environments: tuple[str, ...] = ()
+    """Device classes that may decide the claim; empty: any."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not 0 < self.alpha < 0.5:
+            yield Flaw("alpha", f"is {self.alpha:g}", "it lies between 0 and 0.5")
+        if self.overlap < 0:
+            yield Flaw("overlap", f"is {self.overlap:g}", "it is a ratio of row counts, >= 0")
+        if not 1 <= self.n_min <= self.n_max:
+            yield Flaw("n_min", f"is {self.n_min}", f"it lies between 1 and n_max ({self.n_max})")
+
+
+@dataclass(frozen=True)
+class Claim(Validated):
+    """One checkable statement of the paper, and the rule that turns rows into a verdict."""
+
+    id: str
+    says: str
+    where: str
+    provenance: Provenance
+    experiment: str
+    rule: Rule
+    decision: Decision = Decision()
+    expected: Verdict = "reproduced"
+    finding: str = ""
+    version: int = 1
+    """Raised by hand with every changed rule, protocol or decision, so that the change shows in the diff."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.rule.kind in ("level", "effect") and self.provenance not in ASSERTABLE:
+            yield Flaw(
+                "provenance",
+                f"is '{self.provenance}': nobody has seen the asserted number",
+                f"assert only numbers that are {', '.join(ASSERTABLE)}; list the others under [[reported]]",
+            )
+        if self.expected != "reproduced" and not self.finding.strip():
+            yield Flaw("finding", "is missing", f"say what was measured and tried, for '{self.expected}' is a finding")
+        if self.decision.overlap and self.rule.kind not in ("order", "trend"):
+            yield Flaw("decision.overlap", f"means nothing for '{self.rule.kind}'", "it is for order and trend")
+        if self.rule.kind == "order" and self.decision.n_min < 5:
+            yield Flaw("decision.n_min", "is below 5", "with fewer seeds no sign-flip test can reach p <= 0.05")
+
+
+@dataclass(frozen=True)
+class Reported(Validated):
+    """One number of the paper in the ledger: asserted, tested small, listed only, or unobtainable and why."""
+
+    id: str
+    setting: str
+    metric: str
+    where: str
+    provenance: Provenance
+    state: Literal["asserted", "small", "listed", "unobtainable"]
+    method: Any = None
+    baseline: Any = None
+    spread: str = ""
+    claims: tuple[str, ...] = ()
+    why: str = ""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.state == "asserted" and self.provenance not in ASSERTABLE:
+            yield Flaw("state", f"asserts a number that is '{self.provenance}'", "list it, or find it at the source")
+        if self.state in ("asserted", "small") and not self.claims:
+            yield Flaw("claims", "is missing", f"name the claims that make it '{self.state}'")
+        if self.state in ("listed", "unobtainable") and not self.why.strip():
+            yield Flaw("why", "is missing", f"say why the number is {self.state}")
+
+
+@dataclass(frozen=True)
+class Fault(Validated):
+    """A planted fault: a small edit of method.py that must turn at least one of `breaks` red."""
+
+    id: str
+    says: str
+    replace: str
+    by: str
+    breaks: tuple[str, ...]
+
+    def flaws(self) -> Iterator[Flaw]:
+        if self.replace == self.by:
+            yield Flaw("by", "equals replace", "a fault changes something")
+        if not self.breaks:
+            yield Flaw("breaks", "is empty", "name the claims that this fault must turn red")
+
+
+@dataclass(frozen=True)
+class Excused(Validated):
+    """A generated fault that nothing can catch, because it changes nothing: an equivalent mutant."""
+
+    mutant: str
+    """Its name, as the audit prints it."""
+    why: str
+
+
+@dataclass(frozen=True)
+class About(Validated):
+    """The `[paper]` table."""
+
+    title: str
+    arxiv: str
+    summary: str
+    field: str = "other"
+    venue: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One suite, as its `paper.toml` describes it."""
+
+    slug: str
+    folder: Path
+    about: About
+    experiments: Mapping[str, Experiment]
+    artifacts: Mapping[str, Artifact]
+    claims: tuple[Claim, ...]
+    reported: tuple[Reported, ...]
+    faults: tuple[Fault, ...]
+    excused: tuple[Excused, ...] = ()
+
+    @property
+    def package(self) -> str:
+        """The suite's importable name."""
+        return f"suites.{self.folder.name}"
+
+    def tier(self, claim: Claim) -> Tier:
+        """The tier of the claim's experiment."""
+        return self.experiments[claim.experiment].tier
+
+    def series(self, claim: Claim) -> str:
+        """A digest of all that decides the claim: rule, decision and protocol. A new digest is a new series."""
+        experiment = self.experiments[claim.experiment]
+        decided_by = {
+            "rule": [claim.rule.kind, asdict(claim.rule)],
+            # Only what the file says, so that a new field with its default starts no new series.
+            "decision": {k: v for k, v in asdict(claim.decision).items() if v != getattr(Decision(), k)},
+            "protocol": asdict(experiment.protocol) if experiment.protocol else None,
+        }
+        return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,44 @@
+"""Where the project is, and which suites it has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from crossexam.facts.loader import load_paper
+from crossexam.facts.paper import Paper
+from crossexam.facts.problems import did_you_mean
+
+
+class UnknownPaper(Exception):
+    """A paper that the project has no suite for."""
+
+
+def project_root() -> Path:
+    """The nearest folder, from here upwards, that has suites; else the one that crossexam lies in."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "suites").is_dir():
+            return folder
+    return Path(__file__).resolve().parents[2]
+
+
+def results_folder(root: Path) -> Path:
+    """Where rows are kept: CROSSEXAM_RESULTS, or `results` in the project."""
+    named = os.environ.get("CROSSEXAM_RESULTS")
+    return Path(named) if named else root / "results"
+
+
+def suite_folders(root: Path) -> dict[str, Path]:
+    """Slug -> folder of every suite."""
+    found = sorted(file.parent for file in (root / "suites").glob("*/paper.toml"))
+    return {folder.name.replace("_", "-"): folder for folder in found}
+
+
+def find_paper(root: Path, slug: str) -> Paper:
+    """The paper called `slug`. Raises UnknownPaper with the nearest name, BadFile for a broken suite."""
+    folders = suite_folders(root)
+    wanted = slug.replace("_", "-")
+    if wanted not in folders:
+        raise UnknownPaper(f"no paper '{slug}': {did_you_mean(wanted, folders) if folders else 'there are no suites'}")
+    return load_paper(folders[wanted])

@@ -1,0 +1,1 @@
+"""From a paper to rows: trials, their fingerprints, processes and results."""

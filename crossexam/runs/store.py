@@ -1,0 +1,295 @@
+"""Where rows are kept: SQLite in WAL mode, append-only, safe to kill at any moment and to share between runs."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from crossexam.runs.rows import Row, canonical, digest
+
+CREATE = """
+CREATE TABLE rows (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, paper TEXT NOT NULL, experiment TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, health TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX rows_by_paper ON rows (paper, experiment);
+CREATE INDEX rows_by_fingerprint ON rows (fingerprint);
+CREATE TABLE texts (id TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE verdicts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, paper TEXT NOT NULL, claim TEXT NOT NULL,
+    series TEXT NOT NULL, verdict TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE TRIGGER rows_are_facts BEFORE UPDATE ON rows BEGIN SELECT RAISE(ABORT, 'rows are append-only'); END;
+CREATE TRIGGER rows_stay BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'rows are append-only'); END;
+CREATE TRIGGER verdicts_are_facts BEFORE UPDATE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are append-only'); END;
+CREATE TRIGGER verdicts_stay BEFORE DELETE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are append-only'); END;
+"""
+AUDITS = """
+CREATE TABLE audits (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, paper TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TRIGGER audits_are_facts BEFORE UPDATE ON audits BEGIN SELECT RAISE(ABORT, 'audits are append-only'); END;
+CREATE TRIGGER audits_stay BEFORE DELETE ON audits BEGIN SELECT RAISE(ABORT, 'audits are append-only'); END;
+"""
+NIGHTS = """
+CREATE TABLE nights (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TRIGGER nights_are_facts BEFORE UPDATE ON nights BEGIN SELECT RAISE(ABORT, 'nights are append-only'); END;
+CREATE TRIGGER nights_stay BEFORE DELETE ON nights BEGIN SELECT RAISE(ABORT, 'nights are append-only'); END;
+"""
+MIGRATIONS: tuple[str, ...] = (CREATE, AUDITS, NIGHTS)
+"""MIGRATIONS[n] takes a database of version n to version n + 1. An empty database has version 0."""
+
+
+class StoreError(Exception):
+    """The results cannot be kept or read. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class ImportCount:
+    """What an import did."""
+
+    new: int
+    known: int
+
+
+class Store:
+    """The rows below one folder. `note` is set where the store had to do something that a person should know."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "crossexam.sqlite"
+        self.note = ""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"cannot keep results in {folder} ({error}): make it writable, or set CROSSEXAM_RESULTS"
+            ) from error
+        self._locks = os.open(folder / "crossexam.lock", os.O_RDWR | os.O_CREAT, 0o644)
+
+    def close(self) -> None:
+        self._connection.close()
+        os.close(self._locks)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._prepare()
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise  # a subclass: locked, read-only, full, a bad migration; the database itself is sound
+            aside = self.file.with_name(f"crossexam.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S}.sqlite")
+            self.file.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                companion = self.file.with_name(self.file.name + suffix)
+                if companion.exists():
+                    companion.rename(aside.with_name(aside.name + suffix))
+            self.note = f"the database was corrupt ({error}); it is kept as {aside.name}, and a new one was started"
+            return self._prepare()
+
+    def _prepare(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.file, timeout=30, isolation_level=None)
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            connection.close()
+            raise StoreError(
+                f"{self.file} is of schema {version}, this version of crossexam knows {len(MIGRATIONS)}: "
+                "upgrade crossexam, or set CROSSEXAM_RESULTS to another folder"
+            )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if version < len(MIGRATIONS):
+            self._migrate(connection, version)
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection, version: int) -> None:
+        if version:  # keep what was there: a migration is the one thing that rewrites
+            with sqlite3.connect(self.file.with_name(f"crossexam.schema-{version}.sqlite")) as copy:
+                connection.backup(copy)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another run may have been faster
+            for number, script in enumerate(MIGRATIONS[version:], version + 1):
+                for statement in _statements(script):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"cannot write to {self.file}: {error}") from error
+
+    def add(self, row: Row, *texts: Mapping[str, Any]) -> None:
+        """Append a row, and the texts (environment, code closure) whose digests it names."""
+        self._append([row], {digest(text): text for text in texts})
+
+    def _append(self, rows: Iterable[Row], texts: Mapping[str, Any]) -> int:
+        new = 0
+        with self._transaction() as connection:
+            for key, text in texts.items():
+                connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (key, canonical(text)))
+            for row in rows:
+                values = (row.id, row.paper, row.experiment, row.fingerprint, row.health, canonical(row.as_json()))
+                cursor = connection.execute(
+                    "INSERT OR IGNORE INTO rows VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+                    values,
+                )
+                new += cursor.rowcount
+        return new
+
+    def rows(self, paper: str | None = None) -> list[Row]:
+        """All rows, or those of a paper, oldest first."""
+        query = "SELECT body FROM rows" + (" WHERE paper = ?" if paper else "") + " ORDER BY seq"
+        return [
+            Row.from_json(json.loads(body)) for (body,) in self._connection.execute(query, (paper,) if paper else ())
+        ]
+
+    def done(self, fingerprint: str) -> Row | None:
+        """The newest finished row with that fingerprint."""
+        query = "SELECT body FROM rows WHERE fingerprint = ? AND health = 'done' ORDER BY seq DESC LIMIT 1"
+        found = self._connection.execute(query, (fingerprint,)).fetchone()
+        return Row.from_json(json.loads(found[0])) if found else None
+
+    def text(self, key: str) -> dict[str, Any]:
+        """A text that rows name by its digest; empty where it is unknown (rows imported without it)."""
+        found = self._connection.execute("SELECT body FROM texts WHERE id = ?", (key,)).fetchone()
+        return json.loads(found[0]) if found else {}
+
+    def add_verdict(self, paper: str, claim: str, series: str, verdict: str, body: Mapping[str, Any]) -> None:
+        """Append a verdict, unless it repeats the last one of its claim and series."""
+        last = "SELECT series, verdict, body FROM verdicts WHERE paper = ? AND claim = ? ORDER BY seq DESC LIMIT 1"
+        record = (series, verdict, canonical(body))
+        if self._connection.execute(last, (paper, claim)).fetchone() != record:
+            with self._transaction() as connection:
+                connection.execute(
+                    "INSERT INTO verdicts (at, paper, claim, series, verdict, body) VALUES (?, ?, ?, ?, ?, ?)",
+                    (datetime.now(UTC).isoformat(timespec="seconds"), paper, claim, *record),
+                )
+
+    def series(self, paper: str) -> dict[str, str]:
+        """The series of each claim's last verdict."""
+        query = "SELECT claim, series FROM verdicts WHERE paper = ? ORDER BY seq"
+        return dict(self._connection.execute(query, (paper,)))
+
+    def last_verdicts(self, paper: str) -> dict[str, tuple[str, str]]:
+        """The series and the verdict of each claim's last judgement."""
+        query = "SELECT claim, series, verdict FROM verdicts WHERE paper = ? ORDER BY seq"
+        return {claim: (series, verdict) for claim, series, verdict in self._connection.execute(query, (paper,))}
+
+    def verdict_history(self, paper: str) -> list[dict[str, str]]:
+        """All recorded verdicts of a paper, oldest first."""
+        query = "SELECT at, claim, series, verdict FROM verdicts WHERE paper = ? ORDER BY seq"
+        names = ("at", "claim", "series", "verdict")
+        return [dict(zip(names, entry, strict=True)) for entry in self._connection.execute(query, (paper,))]
+
+    def add_audit(self, paper: str, at: str, body: Mapping[str, Any]) -> None:
+        """Append what an audit found."""
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO audits (at, paper, body) VALUES (?, ?, ?)", (at, paper, canonical(body)))
+
+    def audit(self, paper: str) -> dict[str, Any] | None:
+        """What the last audit of a paper found."""
+        query = "SELECT body FROM audits WHERE paper = ? ORDER BY seq DESC LIMIT 1"
+        found = self._connection.execute(query, (paper,)).fetchone()
+        return json.loads(found[0]) if found else None
+
+    def add_night(self, at: str, body: Mapping[str, Any]) -> None:
+        """Append what a night found."""
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO nights (at, body) VALUES (?, ?)", (at, canonical(body)))
+
+    def nights(self) -> list[dict[str, Any]]:
+        """What all nights found, oldest first."""
+        return [json.loads(body) for (body,) in self._connection.execute("SELECT body FROM nights ORDER BY seq")]
+
+    def lock(self, fingerprint: str) -> bool:
+        """Take a trial for this process, or learn that another run has it. The kernel frees it if we die."""
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._offset(fingerprint))
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def unlock(self, fingerprint: str) -> None:
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, self._offset(fingerprint))
+
+    @staticmethod
+    def _offset(fingerprint: str) -> int:
+        return int(fingerprint[:15], 16)  # below 2**60: one byte of a file that stays empty
+
+    def export(self, papers: Iterable[str] = (), subjects: Collection[str] | None = None) -> Iterator[str]:
+        """JSON Lines: environments, then rows; only those of some papers, if given.
+
+        Of `subjects`, if given, only finished rows, and of those with one fingerprint the newest.
+        """
+        wanted = set(papers)
+        rows = [row for row in self.rows() if not wanted or row.paper in wanted]
+        if subjects is not None:
+            done = [row for row in rows if row.subject in subjects and row.health == "done"]
+            rows = list({row.fingerprint: row for row in sorted(done, key=lambda row: row.started)}.values())
+        for key in sorted({row.environment for row in rows if row.environment}):
+            yield canonical({"kind": "environment", "id": key, "body": self.text(key)})
+        for row in rows:
+            yield canonical({"kind": "row", **row.as_json()})
+
+    def load(self, lines: Iterable[str], name: str) -> ImportCount:
+        """Import what `export` wrote; rows that are here already are counted, not doubled. All or nothing."""
+        rows, texts = read_export(lines, name)
+        new = self._append(rows, texts)
+        return ImportCount(new, len(rows) - new)
+
+
+def read_export(lines: Iterable[str], name: str) -> tuple[list[Row], dict[str, Any]]:
+    """Rows and environments of an exported file. Raises StoreError with the line of what is wrong."""
+    rows: list[Row] = []
+    texts: dict[str, Any] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            kind = record.pop("kind")
+            if kind == "row":
+                rows.append(Row.from_json(record))
+            elif kind == "environment":
+                texts[record["id"]] = record["body"]
+            else:
+                raise ValueError(f"a record of kind {kind!r}")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{name}:{number}: not a row that `crossexam export` wrote: {error}") from error
+    return rows, texts
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: `executescript` would commit in between."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

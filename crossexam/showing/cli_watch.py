@@ -1,0 +1,190 @@
+"""Commands that look at verdicts from outside: audit, nightly, compare, bisect."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from crossexam.facts.project import find_paper, project_root, results_folder
+from crossexam.runs.source import Project
+from crossexam.showing import show
+from crossexam.showing.cli import (
+    AS_EXPECTED,
+    AS_JSON,
+    DIFFERS,
+    PAPERS,
+    BadUsage,
+    Slugs,
+    app,
+    chosen_papers,
+    open_store,
+    print_json,
+    workers,
+    write,
+)
+
+JOBS = click.option("--jobs", type=int, help="CPUs to use. Default: all.")
+
+
+@app.command("audit", epilog="Example: crossexam audit credit-iv --minutes 10")
+@PAPERS
+@click.option("--minutes", type=float, default=15.0, help="Time for each paper. Default: 15.")
+@JOBS
+@click.option("--export", type=click.Path(path_type=Path), help="A folder: write PAPER.audit.json there.")
+@AS_JSON
+def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path | None, as_json: bool) -> int:
+    """Could the verdicts have gone the other way? Planted and generated faults, null control, placebo, repetition."""
+    from crossexam.showing import session  # here, so that other commands need not wait for it
+    from crossexam.watching.audit import as_record
+
+    if minutes <= 0:
+        raise BadUsage(f"--minutes {minutes:g}: more than 0")
+    root = project_root()
+    found = []
+    with open_store(root) as store:
+        for paper in chosen_papers(root, papers):
+            with show.Live(quiet=as_json, each_trial=False) as live:
+                one = session.audit(paper, Project(root), store, workers(jobs), minutes, live.update, live.note)
+            found.append(one)
+            if not as_json:
+                show.audit(one)
+            if export is not None:
+                text = json.dumps(as_record(one), indent=1, sort_keys=True)
+                write(export / f"{paper.slug}.audit.json", [text, "\n"])
+    if as_json:
+        print_json([as_record(one) for one in found])
+    return AS_EXPECTED if all(one.passed for one in found) else DIFFERS
+
+
+@app.command(epilog="Example: crossexam nightly --minutes 120 --report night")
+@PAPERS
+@click.option("--minutes", type=float, default=60.0, help="Time for the whole night. Default: 60.")
+@JOBS
+@click.option("--report", type=click.Path(path_type=Path), help="A folder: write night.md, night.json and night.xml.")
+@AS_JSON
+def nightly(papers: Slugs, minutes: float, jobs: int | None, report: Path | None, as_json: bool) -> int:
+    """Run what has changed, repeat what has not, and say what is different from all nights before.
+
+    Exit code 1 for a confirmed change, a verdict that is not as expected, a trial that fails or does not repeat.
+    """
+    from crossexam.watching.nightly import Watchman, as_record, junit, markdown
+
+    if minutes <= 0:
+        raise BadUsage(f"--minutes {minutes:g}: more than 0")
+    root = project_root()
+    with open_store(root) as store, show.Live(quiet=as_json, each_trial=False) as live:
+        watchman = Watchman(
+            chosen_papers(root, papers), Project(root), store, workers(jobs), minutes, live.update, live.note
+        )
+        night = watchman.run()
+    if report is not None:
+        report.mkdir(parents=True, exist_ok=True)
+        write(report / "night.md", [markdown(night)])
+        write(report / "night.json", [json.dumps(as_record(night), indent=1), "\n"])
+        write(report / "night.xml", [junit(night)])
+    if as_json:
+        print_json(as_record(night))
+    else:
+        print(markdown(night), end="")
+    return DIFFERS if night.alarm else AS_EXPECTED
+
+
+@app.command(
+    epilog="Examples: crossexam compare rows.jsonl cpu-x86_64 | crossexam compare HEAD~1 HEAD | "
+    "crossexam compare cpu-x86_64 cuda-nvidia-h200"
+)
+@click.argument("a")
+@click.argument("b")
+@click.option("--paper", "papers", multiple=True, help="Only this paper; may be repeated.")
+@AS_JSON
+def compare(a: str, b: str, papers: Slugs, as_json: bool) -> int:
+    """A and B are files of rows, machine classes or commits: what is equal to the bit, what moved, which verdicts."""
+    from crossexam.watching.compare import compare as compared
+    from crossexam.watching.compare import side
+
+    root = project_root()
+    with open_store(root) as store:
+        found = compared(chosen_papers(root, papers), a, b, side(a, root, store), side(b, root, store))
+    if as_json:
+        print_json(found.as_record())
+    else:
+        show.comparison(found)
+    return DIFFERS if found.verdicts else AS_EXPECTED
+
+
+@app.command(epilog="Example: crossexam report --out site")
+@PAPERS
+@click.option("--out", type=click.Path(path_type=Path), default=Path("site"), help="A folder, replaced. Default: site.")
+@click.option("--compare", "sides", nargs=2, metavar="A B", help="Also a page that compares two runs.")
+@click.option("--status", is_flag=True, help="Write results/README.md and the table in README.md instead.")
+@JOBS
+@AS_JSON
+def report(
+    papers: Slugs, out: Path, sides: tuple[str, str] | None, status: bool, jobs: int | None, as_json: bool
+) -> int:
+    """A static site from rows alone: the ledger, and a page per paper. It opens from a file, without a network."""
+    from crossexam.showing.report.site import build, committed, gather, sources
+    from crossexam.showing.report.status import write_status
+    from crossexam.watching.compare import compare as compared
+    from crossexam.watching.compare import side
+
+    root = project_root()
+    chosen = chosen_papers(root, papers)
+    if status:
+        rows, audits = committed(root)
+        write_status(gather(chosen, Project(root), rows, audits), root)
+        return AS_EXPECTED
+    started = time.monotonic()
+    with open_store(root) as store:
+        rows, audits = sources(root, store, chosen)
+        site = gather(chosen, Project(root), rows, audits, {p.slug: store.verdict_history(p.slug) for p in chosen})
+        if sides:
+            found = compared(chosen, *sides, *(side(one, root, store) for one in sides))
+            site = replace(site, comparison=found)
+    size = build(site, root, out, results_folder(root) / "figures", workers(jobs))
+    seconds = time.monotonic() - started
+    if as_json:
+        print_json({"out": str(out), "papers": len(chosen), "bytes": size, "seconds": round(seconds, 2)})
+    else:
+        print(f"{out / 'index.html'}: {len(chosen)} papers, {size / 1e6:.1f} MB, {seconds:.1f} s")
+    return AS_EXPECTED
+
+
+@app.command(
+    epilog="Examples: crossexam bisect credit-iv iv-is-jeffreys --good HEAD~9 --bad HEAD | "
+    "crossexam bisect credit-iv form-c-is-closest --package scipy --good 1.15.3 --bad 1.17.1 --version 1.16.0"
+)
+@click.argument("paper")
+@click.argument("claim")
+@click.option("--good", required=True, help="A commit, or a version with --package.")
+@click.option("--bad", required=True, help="A later one.")
+@click.option("--package", help="Bisect the versions of this package instead of commits.")
+@click.option("--version", "versions", multiple=True, help="A version in between, oldest first; may be repeated.")
+@AS_JSON
+def bisect(
+    paper: str, claim: str, good: str, bad: str, package: str | None, versions: tuple[str, ...], as_json: bool
+) -> int:
+    """The commit, or the version of a package, at which the verdict of CLAIM changed."""
+    from crossexam.watching.bisect import BisectError, at_commit, commits, halve, with_version
+
+    root = project_root()
+    if claim not in {one.id for one in find_paper(root, paper).claims}:
+        raise BadUsage(f"'{paper}' has no claim '{claim}': `crossexam show {paper}` lists them")
+    with open_store(root) as store, show.Live(quiet=as_json) as live:
+        results = store.folder / "bisect"
+        try:
+            if package:
+                culprit = halve([good, *versions, bad], with_version(root, paper, claim, package, results), live.note)
+            else:
+                culprit = halve(commits(root, good, bad), at_commit(root, paper, claim, results), live.note)
+        except BisectError as error:
+            raise BadUsage(str(error)) from error
+    if as_json:
+        print_json(culprit.__dict__)
+    else:
+        print(f"{culprit.step} is the first with '{culprit.bad}'; {culprit.before} still had '{culprit.good}'")
+    return AS_EXPECTED

@@ -1,0 +1,243 @@
+"""What the pages say, gathered from papers and rows, and the pages written. Imports no torch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from crossexam.facts.paper import TIERS, Experiment, Paper
+from crossexam.judging.judge import Judgement, judge_paper
+from crossexam.runs.plan import Selection, Trial, plan
+from crossexam.runs.rows import Row
+from crossexam.runs.source import Project
+from crossexam.runs.store import Store, read_export
+from crossexam.showing import show
+from crossexam.showing.report.figures import Figure, draw, draw_costs, figures_of
+from crossexam.watching.audit import Audit, from_record
+from crossexam.watching.compare import Comparison
+
+HERE = Path(__file__).parent
+VERDICTS = ("reproduced", "not reproduced", "inconclusive", "blocked")
+SYMBOLS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "blocked": "·"}
+COSTS = "results/reference"
+"""Where `costs.<machine class>.json` lie: what `nox -s bench -- --costs` measured."""
+STATES = ("asserted", "small", "listed", "unobtainable")
+
+
+@dataclass(frozen=True)
+class PaperPage:
+    """All that one paper's page and its line in the ledger show."""
+
+    paper: Paper
+    judgements: tuple[Judgement, ...]
+    rows: tuple[Row, ...]
+    """Finished rows of the code as it stands."""
+    trials: tuple[Trial, ...]
+    audit: Audit | None
+    history: tuple[Mapping[str, str], ...]
+    """Verdicts as they were recorded, oldest first: at, claim, series, verdict."""
+
+    @property
+    def slug(self) -> str:
+        return self.paper.slug
+
+    def count(self, tier: str | None = None) -> dict[str, int]:
+        """Claims of a tier, or all, by verdict; what has none is blocked."""
+        counts = Counter[str](
+            one.verdict or "blocked" for one in self.judgements if tier in (None, self.paper.tier(one.claim))
+        )
+        return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+
+    @property
+    def findings(self) -> list[Judgement]:
+        """Claims that do not come out as the paper has it, with their evidence."""
+        return [one for one in self.judgements if one.claim.finding]
+
+    @property
+    def last_run(self) -> str:
+        """The day of the newest row."""
+        return max((row.started[:10] for row in self.rows), default="")
+
+    @property
+    def devices(self) -> list[str]:
+        return sorted({row.device for row in self.rows})
+
+    def seconds(self, tier: str) -> float:
+        """Trial-seconds of a tier."""
+        return sum(row.seconds for row in self.rows if row.tier == tier)
+
+    def experiment(self, one: Judgement) -> Experiment:
+        return self.paper.experiments[one.claim.experiment]
+
+    def fingerprints(self, experiment: str) -> str:
+        """The subject of the first trial of an experiment: what a reader may quote."""
+        return next((trial.fingerprint for trial in self.trials if trial.experiment.name == experiment), "")
+
+    @property
+    def changes(self) -> list[Mapping[str, str]]:
+        """Recorded verdicts that differ from the one before of the same claim and series."""
+        last: dict[tuple[str, str], str] = {}
+        found: list[Mapping[str, str]] = []
+        for entry in self.history:
+            key = entry["claim"], entry["series"]
+            if key in last and last[key] != entry["verdict"]:
+                found.append({**entry, "before": last[key]})
+            last[key] = entry["verdict"]
+        return found
+
+
+@dataclass(frozen=True)
+class Site:
+    """All pages, before they are written."""
+
+    pages: tuple[PaperPage, ...]
+    comparison: Comparison | None = None
+
+    def totals(self) -> dict[str, int]:
+        """Claims by verdict, over all papers."""
+        counts = Counter[str]()
+        for page in self.pages:
+            counts.update(page.count())
+        return {verdict: counts[verdict] for verdict in VERDICTS}
+
+    def ledger(self) -> dict[str, int]:
+        """Reported numbers by state, over all papers."""
+        counts = Counter[str](item.state for page in self.pages for item in page.paper.reported)
+        return {state: counts[state] for state in STATES}
+
+    @property
+    def fields(self) -> list[str]:
+        return sorted({page.paper.about.field for page in self.pages})
+
+
+def gather(
+    papers: Sequence[Paper], project: Project, rows: Iterable[Row], audits: Mapping[str, Mapping[str, Any]],
+    history: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+) -> Site:  # fmt: skip
+    """The site of some papers; rows of older code are left out."""
+    by_paper: dict[str, list[Row]] = {}
+    for row in rows:
+        by_paper.setdefault(row.paper, []).append(row)
+    return Site(
+        tuple(
+            _page(
+                paper,
+                project,
+                by_paper.get(paper.slug, []),
+                audits.get(paper.slug),
+                (history or {}).get(paper.slug, ()),
+            )
+            for paper in papers
+        )
+    )
+
+
+def _page(
+    paper: Paper, project: Project, rows: Sequence[Row], audit: Mapping[str, Any] | None,
+    history: Sequence[Mapping[str, str]],
+) -> PaperPage:  # fmt: skip
+    trials = plan(paper, project, Selection())
+    subjects = {trial.subject: trial.experiment.name for trial in trials}
+    obstacles = {trial.experiment.name: trial.blocked for trial in trials}
+    judgements = judge_paper(paper, rows, subjects, obstacles=obstacles)
+    current = tuple(row for row in rows if row.subject in subjects and row.health == "done")
+    return PaperPage(
+        paper, tuple(judgements), current, tuple(trials), from_record(audit) if audit else None, tuple(history)
+    )
+
+
+def sources(root: Path, store: Store, papers: Sequence[Paper]) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """Rows of the store and committed ones, each once, oldest first; the last audit of each paper."""
+    rows, audits = committed(root)
+    found = {row.id: row for row in [*rows, *store.rows()]}
+    for paper in papers:
+        kept = store.audit(paper.slug)
+        if kept and kept["at"] >= audits.get(paper.slug, {"at": ""})["at"]:
+            audits[paper.slug] = kept
+    return sorted(found.values(), key=lambda row: row.started), audits
+
+
+def committed(root: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """The rows and audits under results/reference."""
+    folder = root / "results" / "reference"
+    rows = [
+        row
+        for file in sorted(folder.glob("*.jsonl"))
+        for row in read_export(file.read_text(encoding="utf-8").splitlines(), file.name)[0]
+    ]
+    audits = {
+        file.name.removesuffix(".audit.json"): json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(folder.glob("*.audit.json"))
+    }
+    return rows, audits
+
+
+def build(site: Site, root: Path, out: Path, kept: Path, jobs: int) -> int:
+    """Write the site below `out`, which is replaced; return its bytes. The same site gives the same bytes.
+
+    Figures are kept below `kept`, for most of them are the same next time.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "papers").mkdir(parents=True)
+    for file in ("style.css", "ledger.js"):
+        shutil.copyfile(HERE / "templates" / file, out / file)
+    environment = _environment()
+    with ProcessPoolExecutor(jobs) as pool:  # figures take most of the time
+        plans = [figures_of(page.paper, page.judgements, page.rows) for page in site.pages]
+        drawn = pool.map(draw, plans, [kept] * len(plans))
+        for page, figures in zip(site.pages, drawn, strict=True):
+            _write_page(environment, page, figures, out)
+    _write(environment, "index.html", out / "index.html", site=site, up="")
+    costs = [draw_costs(json.loads(file.read_text("utf-8"))) for file in sorted((root / COSTS).glob("costs.*.json"))]
+    _write(environment, "methods.html", out / "methods.html", up="", methods=_methods(site, root), costs=costs)
+    if site.comparison:
+        _write(environment, "compare.html", out / "compare.html", comparison=site.comparison, up="")
+    return sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+
+
+def _write_page(environment: jinja2.Environment, page: PaperPage, figures: Sequence[Figure], out: Path) -> None:
+    _write(environment, "paper.html", out / "papers" / f"{page.slug}.html", page=page, figures=figures, up="../")
+
+
+def _write(environment: jinja2.Environment, template: str, file: Path, **values: Any) -> None:
+    file.write_text(environment.get_template(template).render(**values), encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals.update(
+        verdicts=VERDICTS, symbols=SYMBOLS, tiers=TIERS, states=STATES, number=show.number, measured=show.measured,
+        criterion=show.criterion, reported=show.reported, audit_line=show.audit_line,
+    )  # fmt: skip
+    return environment
+
+
+def _methods(site: Site, root: Path) -> list[dict[str, Any]]:
+    """What there is to import: the public functions and classes of every suite's method.py and of the baselines."""
+    files = [(page.slug, page.paper.folder / "method.py") for page in site.pages]
+    files += [(f"baselines/{file.stem}", file) for file in sorted((root / "baselines").glob("[a-z]*.py"))]
+    found = []
+    for title, file in files:
+        if file.is_file():
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            public = [
+                {"name": node.name, "says": (ast.get_docstring(node) or "").split("\n")[0]}
+                for node in tree.body
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            ]
+            module = ".".join(file.relative_to(root).with_suffix("").parts)
+            summary = (ast.get_docstring(tree) or "").split("\n")[0]
+            found.append({"title": title, "module": module, "says": summary, "public": public})
+    return found

@@ -1,0 +1,422 @@
+"""What a person sees: tables, a live display on a terminal, plain lines in a pipe; and the records behind `--json`."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from crossexam.facts.paper import TIERS, Paper
+from crossexam.facts.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
+from crossexam.runs.plan import Trial
+from crossexam.runs.rows import Row
+
+if TYPE_CHECKING:
+    from crossexam.judging.judge import Finding, Judgement
+    from crossexam.runs.placement import Placement
+    from crossexam.runs.runner import Progress
+    from crossexam.showing.session import Explanation
+    from crossexam.watching.audit import Audit
+    from crossexam.watching.compare import Comparison
+
+PIPE_WIDTH = 160
+STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for whole tables in a pipe. Obeys NO_COLOR."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def papers(loaded: Sequence[Paper]) -> None:
+    table = Table("paper", *TIERS, "title", box=None, header_style="bold")
+    for paper in loaded:
+        tiers = Counter(paper.tier(claim) for claim in paper.claims)
+        table.add_row(paper.slug, *(str(tiers[tier]) for tier in TIERS), escape(paper.about.title))
+    console().print(table)
+
+
+def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None) -> None:
+    out = console()
+    out.print(f"[bold]{escape(loaded.about.title)}[/bold]")
+    facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.code]
+    out.print(escape(" · ".join(filter(None, facts))), escape(loaded.about.summary), sep="\n")
+    verdicts(loaded, judgements, [])
+    states = Counter(item.state for item in loaded.reported)
+    out.print(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
+    out.print(escape(audit_line(audited)) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
+    out.print(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
+
+
+def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
+    table = Table("experiment", "tier", "trials", "cached", "blocked", "limit, minutes", box=None, header_style="bold")
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.paper.slug, trial.experiment.name), []).append(trial)
+    obstacles = {}
+    for (slug, name), group in groups.items():
+        known = sum(trial.fingerprint in cached for trial in group)
+        blocked = [trial for trial in group if trial.blocked and trial.fingerprint not in cached]
+        left = len(group) - known - len(blocked)
+        limit = left * group[0].experiment.needs.minutes
+        table.add_row(
+            f"{slug}/{name}", group[0].experiment.tier, *map(str, (len(group), known, len(blocked))), f"{limit:g}"
+        )
+        if blocked:
+            obstacles[f"{slug}/{name}"] = blocked[0].blocked
+    out = console()
+    out.print(table)
+    for name, obstacle in obstacles.items():
+        out.print(f"{name} is blocked: {escape(obstacle)}", soft_wrap=True)
+
+
+def placement(found: Placement) -> None:
+    """What each node of a cluster would run."""
+    table = Table("node", "CPUs", "GPUs", "trials", "minutes in all", box=None, header_style="bold")
+    for load in found.loads:
+        gpus = f"{load.node.gpus:g} {load.node.kind}".strip() if load.node.gpus else ""
+        table.add_row(load.node.name, f"{load.node.cpus:g}", gpus, str(load.trials.total()), f"{load.minutes:.1f}")
+    out = console()
+    out.print(table)
+    for name, reason in found.impossible.items():
+        out.print(f"{name} runs nowhere: {escape(reason)}", soft_wrap=True)
+    out.print(f"done after {found.minutes:.1f} minutes, if trials take as long as before (their limit where none ran)")
+
+
+def placement_record(found: Placement) -> dict[str, Any]:
+    """The same as data."""
+    loads = [
+        {"node": load.node.name, "trials": dict(sorted(load.trials.items())), "minutes": load.minutes}
+        for load in found.loads
+    ]
+    return {"nodes": loads, "minutes": found.minutes, "impossible": dict(found.impossible)}
+
+
+def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str]) -> None:
+    """One line per claim, then what needs words: findings, surprises, what is blocked."""
+    out = console()
+    table = Table("claim", "tier", "reported", "measured", "rule", "verdict", box=None, header_style="bold")
+    for one in judgements:
+        claim = one.claim
+        table.add_row(
+            claim.id, loaded.tier(claim), reported(claim.rule), measured(one), criterion(claim.rule), _verdict(one)
+        )
+    out.print()
+    out.print(f"[bold]{loaded.slug}[/bold]: {escape(loaded.about.title)}")
+    out.print(table)
+    say = functools.partial(out.print, soft_wrap=True)
+    for one in judgements:
+        if one.as_expected is False:
+            words = f"expected '{one.claim.expected}', judged '{one.verdict}'. {_why(one)}"
+            say(f"[bold]{one.claim.id}[/bold]: {escape(words)}")
+        elif one.claim.finding and one.verdict is not None:
+            say(f"[bold]{one.claim.id}[/bold], a finding: {escape(one.claim.finding)}")
+        elif one.health in ("error", "timeout"):
+            say(f"[bold]{one.claim.id}[/bold]: {one.health}: {escape(one.cause)}")
+    for cause, ids in _blocked(judgements).items():
+        say(f"blocked: {', '.join(ids)}: {escape(cause)}")
+    for claim_id in moved:
+        say(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
+    counts = Counter(one.verdict or one.health for one in judgements)
+    surprises = sum(one.as_expected is False for one in judgements)
+    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    closing = f"{surprises} not as expected" if surprises else "all verdicts as expected"
+    say(f"{loaded.slug}: {summary or 'no claims selected'}; {closing}.")
+
+
+def _blocked(judgements: Sequence[Judgement]) -> dict[str, list[str]]:
+    causes: dict[str, list[str]] = {}
+    for one in judgements:
+        if one.health == "blocked":
+            causes.setdefault(one.cause, []).append(one.claim.id)
+    return causes
+
+
+def _verdict(one: Judgement) -> str:
+    if one.verdict is None:
+        return f"[dim]{one.health}[/dim]"
+    finding = " (finding)" if one.claim.expected != "reproduced" and one.as_expected else ""
+    surprise = " (!)" if one.as_expected is False else ""
+    return f"[{STYLES[one.verdict]}]{one.verdict}{finding}{surprise}[/]"
+
+
+def _why(one: Judgement) -> str:
+    finding = one.decisive
+    if finding is None:
+        return ""
+    words = [finding.point and f"at {finding.point}", finding.label]
+    if finding.seeds_needed is not None:
+        needed = finding.seeds_needed
+        words.append(
+            "no number of seeds would decide" if math.isinf(needed) else f"about {needed:.0f} seeds would decide"
+        )
+    return "; ".join(filter(None, words))
+
+
+def number(value: float) -> str:
+    """Four significant digits; powers of ten where they are shorter."""
+    return f"{value:.4g}"
+
+
+def reported(rule: Rule) -> str:
+    if isinstance(rule, LevelRule):
+        return number(rule.reported)
+    if isinstance(rule, EffectRule):
+        return f"{rule.gain:+.4g}"
+    return ""
+
+
+def measured(one: Judgement) -> str:
+    finding = one.decisive
+    if finding is None:
+        return ""
+    extra = f" ({len(one.findings)} points)" if len(one.findings) > 1 else ""
+    if isinstance(one.claim.rule, ExactRule):
+        return number(finding.estimate) + extra
+    return f"{number(finding.estimate)} [{number(finding.low)}, {number(finding.high)}]{extra}"
+
+
+def criterion(rule: Rule) -> str:
+    """The rule in a few characters."""
+    if isinstance(rule, LevelRule | EffectRule):
+        return f"± {number(rule.margin)}"
+    if isinstance(rule, OrderRule):
+        return (
+            f"{rule.method} - {rule.baseline} > {number(rule.margin)}"
+            if rule.higher_is_better
+            else (f"{rule.baseline} - {rule.method} > {number(rule.margin)}")
+        )
+    if isinstance(rule, ResourceRule):
+        return f"ratio <= {number(rule.at_most)}"
+    assert isinstance(rule, ExactRule | TrendRule)
+    if rule.target is not None:
+        tolerance = rule.margin if isinstance(rule, TrendRule) else rule.atol + rule.rtol * abs(rule.target)
+        return f"{number(rule.target)} ± {number(tolerance)}"
+    bounds = [(">=", rule.at_least), ("<=", rule.at_most)]
+    return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
+
+
+def audit(found: Audit) -> None:
+    """The matrix fault x claim, then survivors with their diffs, controls, and what a reader should know."""
+    out = console()
+    table = Table("fault", "kind", "turned red", "ran", box=None, header_style="bold")
+    for one in found.faults:
+        red = ", ".join(one["red"][:3]) + (f" and {len(one['red']) - 3} more" if len(one["red"]) > 3 else "")
+        fate = escape(red) if red else ("[dim]excused[/dim]" if one["excused"] else "[red]survives[/red]")
+        table.add_row(escape(one["id"]), one["kind"], fate, ", ".join(one["ran"]))
+    out.print(table)
+    say = functools.partial(out.print, soft_wrap=True)
+    for one in found.faults:
+        if not one["red"]:
+            say(f"[bold]{escape(one['id'])}[/bold]: {escape(one['excused'] or 'survives')}\n{escape(one['says'])}")
+    for title, controls in (("null control", found.null_control), ("placebo", found.placebo)):
+        say(f"{title}: {dict(Counter(one.verdict or 'not judged' for one in controls)) or 'no order or effect claim'}")
+    lists = (
+        ("toothless (no fault turned them red)", found.toothless), ("metrics differ when repeated", found.unrepeatable),
+        ("over budget", found.overspent), ("nothing was tuned", found.untuned),
+    )  # fmt: skip
+    for title, names in lists:
+        if names:
+            say(f"{title}: {escape('; '.join(names))}")
+    say(audit_line(found))
+
+
+def audit_line(found: Audit) -> str:
+    """An audit in one sentence."""
+    parts = []
+    for kind in ("listed", "generated"):
+        counted = [one for one in found.faults if one["kind"] == kind and one["ran"] and not one["excused"]]
+        parts.append(f"{sum(bool(one['red']) for one in counted)} of {len(counted)} {kind} faults caught")
+    if found.untried:
+        parts.append(f"{found.untried} faults not tried for lack of time")
+    alarms, judged = found.false_alarms()
+    low, high = found.alarm_rate
+    parts.append(f"{alarms} false alarms in {judged} controls" + (f" (rate {low:.2f} to {high:.2f})" if judged else ""))
+    parts.append(f"{found.repeated - len(found.unrepeatable)} of {found.repeated} trials repeat bit for bit")
+    return f"{found.paper}: audit {'passed' if found.passed else 'FAILED'}: {', '.join(parts)}; {found.seconds:.0f} s."
+
+
+def comparison(found: Comparison) -> None:
+    """What two sides have in common, and the series and verdicts in which they differ."""
+    out = console()
+    say = functools.partial(out.print, soft_wrap=True)
+    say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
+    if found.differences:
+        table = Table("series", "a", "b", "z", box=None, header_style="bold")
+        for one in found.differences[:40]:
+            table.add_row(escape(one.what), number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
+        out.print(table)
+        if len(found.differences) > 40:
+            say(f"and {len(found.differences) - 40} more: --json has them all")
+    for claim, a, b in found.verdicts:
+        say(f"[bold]{escape(claim)}[/bold]: {a} in {escape(found.a)}, {b} in {escape(found.b)}")
+    if not found.verdicts:
+        say("No verdict differs.")
+
+
+def failures(rows: Sequence[Row]) -> None:
+    """Trials in ill health, with the end of what the first of each cause printed."""
+    say = functools.partial(console().print, soft_wrap=True)
+    seen: set[str] = set()
+    for row in rows:
+        if row.health in ("error", "timeout"):
+            say(f"[red]{row.health}[/red] {escape(row.name)}: {escape(row.cause)}")
+            if row.tail and row.cause not in seen:
+                say("\n".join(f"    | {escape(line)}" for line in row.tail.splitlines()[-15:]))
+            seen.add(row.cause)
+
+
+def explanations(found: Sequence[Explanation]) -> None:
+    out = console()
+    for one in found:
+        out.print(escape(f"{one.trial.name} {one.state}"), soft_wrap=True)
+        for line in one.differences:
+            out.print(f"    {escape(line)}", soft_wrap=True)
+
+
+def fields(record: Mapping[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for name, value in record.items():
+        table.add_row(name, escape(_briefly(value)))
+    console().print(table)
+
+
+def _briefly(value: Any) -> str:
+    """A list one a line, a long one by its beginning; `--json` has all of it."""
+    if not isinstance(value, list):
+        return str(value)
+    shown = value if len(value) <= 8 else [*value[:6], f"... {len(value)} in all"]
+    return "\n".join(map(str, shown))
+
+
+class Live:
+    """The display of a running run: a progress bar on a terminal, one line per trial elsewhere."""
+
+    def __init__(self, *, quiet: bool, each_trial: bool = True) -> None:
+        self._out = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+        self._quiet = quiet
+        self._each_trial = each_trial
+        self._bar: Any = None
+        self._counted = 0
+
+    def __enter__(self) -> Live:
+        if not self._quiet and self._out.is_terminal:
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            self._bar = Progress(
+                BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+                TextColumn("left"), TimeRemainingColumn(), console=self._out, transient=True,
+            )  # fmt: skip
+            self._task = self._bar.add_task("starting", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def note(self, line: str) -> None:
+        """Say in one line what comes next."""
+        if not self._quiet:
+            self._out.print(line, markup=False)
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        ended = progress.cached + progress.done + progress.failed + progress.blocked
+        counts = [(progress.cached, "cached"), (progress.failed, "failed"), (progress.blocked, "blocked")]
+        words = ", ".join(f"{count} {name}" for count, name in counts if count)
+        if self._bar is not None:
+            place = f"{progress.place}; " if progress.place else ""
+            now = f"{place}{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
+            self._bar.update(self._task, total=progress.total, completed=ended, description=escape(now))
+        elif self._quiet or not self._each_trial:
+            return
+        elif progress.last is None and not self._counted:
+            self._counted = 1
+            self._out.print(f"{progress.total} trials{': ' + words if words else ''}")
+        elif progress.last is not None and progress.done + progress.failed >= self._counted:
+            self._counted = progress.done + progress.failed + 1
+            row = progress.last
+            self._out.print(f"[{ended}/{progress.total}] {row.health} {row.name} {row.seconds:.2f} s", markup=False)
+
+
+def paper_record(loaded: Paper) -> dict[str, Any]:
+    tiers = Counter(loaded.tier(claim) for claim in loaded.claims)
+    return {
+        "paper": loaded.slug,
+        **asdict(loaded.about),
+        "claims_by_tier": {tier: tiers[tier] for tier in TIERS},
+        "reported": [asdict(item) for item in loaded.reported],
+        "faults": [fault.id for fault in loaded.faults],
+    }
+
+
+def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
+    claim = one.claim
+    return {
+        "paper": loaded.slug,
+        "claim": claim.id,
+        "says": claim.says,
+        "tier": loaded.tier(claim),
+        "series": loaded.series(claim),
+        "version": claim.version,
+        "rule": {"kind": claim.rule.kind, **asdict(claim.rule)},
+        "verdict": one.verdict,
+        "expected": claim.expected,
+        "as_expected": one.as_expected,
+        "health": one.health,
+        "cause": one.cause,
+        "p": one.p,
+        "p_holm": one.p_holm,
+        "device": one.device,
+        "seeds": list(one.seeds),
+        "findings": [_finding_record(finding) for finding in one.findings],
+        "finding": claim.finding,
+    }
+
+
+def _finding_record(finding: Finding) -> dict[str, Any]:
+    """JSON has no infinity: an end that is not finite is null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(finding).items()
+    }
+
+
+def trial_record(trial: Trial, cached: bool) -> dict[str, Any]:
+    return {
+        "trial": trial.name,
+        "fingerprint": trial.fingerprint,
+        "tier": trial.experiment.tier,
+        "state": "cached" if cached else "blocked" if trial.blocked else "to run",
+        "blocked": trial.blocked,
+        "minutes": trial.experiment.needs.minutes,
+    }
+
+
+def failure_record(row: Row) -> dict[str, Any]:
+    return {"trial": row.name, "health": row.health, "cause": row.cause, "tail": row.tail}
+
+
+def health_counts(rows: Sequence[Row]) -> dict[str, int]:
+    return dict(Counter(row.health for row in rows))

@@ -1,0 +1,1 @@
+"""Verdicts doubted, repeated, compared and traced back."""

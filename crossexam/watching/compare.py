@@ -1,0 +1,137 @@
+"""Two runs beside each other: files of rows, machine classes, or commits."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from crossexam.facts.paper import Paper
+from crossexam.judging.judge import judge_paper
+from crossexam.runs.rows import Row, canonical
+from crossexam.runs.store import Store, StoreError, read_export
+from crossexam.watching.watch import Key, Score, Series, score, series_of
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A series on both sides, and how far they are apart in robust standard errors."""
+
+    what: str
+    kind: str
+    a: float
+    b: float
+    z: float | None
+    """None with too few values to tell."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two sides have in common, and where they differ."""
+
+    a: str
+    b: str
+    trials: int
+    """Trials of the same experiment, arm, parameters and seed on both sides."""
+    equal: int
+    """Of them, those with the same metrics to the bit."""
+    verdicts: tuple[tuple[str, str, str], ...]
+    """(paper/claim, verdict of a, verdict of b) where they differ; by the rules as they stand."""
+    differences: tuple[Difference, ...]
+    """Series that differ, the largest |z| first."""
+
+    def as_record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def side(name: str, root: Path, store: Store) -> list[Row]:
+    """The rows that a name means: a file, a machine class or a commit of the store's rows, or a revision's files.
+
+    Raises StoreError where it means none of these.
+    """
+    path = Path(name)
+    if path.is_file():
+        return read_export(path.read_text(encoding="utf-8").splitlines(), name)[0]
+    rows = store.rows()
+    by_device = [row for row in rows if row.device == name]
+    if by_device:
+        return by_device
+    revision = _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+    if revision:
+        by_commit = [row for row in rows if str(store.text(row.environment).get("commit", "")) == revision]
+        return by_commit or _committed(root, revision)
+    devices = ", ".join(sorted({row.device for row in rows})) or "none yet"
+    raise StoreError(f"'{name}' is no file, no machine class that has rows ({devices}) and no commit")
+
+
+def _committed(root: Path, revision: str) -> list[Row]:
+    """The rows that a revision has under results/reference."""
+    files = _git(root, "ls-tree", "-r", "--name-only", revision, "results/reference").split()
+    if not any(file.endswith(".jsonl") for file in files):
+        raise StoreError(f"no rows were measured at {revision[:12]}, and it has none under results/reference")
+    return [
+        row
+        for file in files
+        if file.endswith(".jsonl")
+        for row in read_export(_git(root, "show", f"{revision}:{file}").splitlines(), f"{revision[:12]}:{file}")[0]
+    ]
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False).stdout
+
+
+def compare(papers: Sequence[Paper], a: str, b: str, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> Comparison:
+    """Compare two sides, as far as they are about these papers."""
+    slugs = {paper.slug for paper in papers}
+    sides = [_newest(row for row in rows if row.paper in slugs) for rows in (rows_a, rows_b)]
+    common = sides[0].keys() & sides[1].keys()
+    equal = sum(canonical(sides[0][key].metrics) == canonical(sides[1][key].metrics) for key in common)
+    series = [{_anywhere(one.key): one for one in series_of(one_side.values(), {})} for one_side in sides]
+    differences = [
+        found
+        for key in sorted(series[0].keys() & series[1].keys())
+        if (found := _difference(*(s[key] for s in series)))
+    ]
+    differences.sort(key=lambda one: -abs(one.z or 0.0))
+    return Comparison(
+        a, b, len(common), equal, tuple(_verdicts(papers, *(one.values() for one in sides))), tuple(differences)
+    )
+
+
+def _newest(rows: Iterable[Row]) -> dict[tuple[str, ...], Row]:
+    """The newest finished row of every trial, whatever code it ran."""
+    return {
+        (row.paper, row.experiment, row.arm, canonical(row.params), str(row.seed)): row
+        for row in rows
+        if row.health == "done"
+    }
+
+
+def _anywhere(key: Key) -> tuple[str, ...]:
+    """A key without the machine, so that two machines can be compared."""
+    return (key.paper, key.experiment, key.arm, key.point, key.name, key.kind)
+
+
+def _difference(a: Series, b: Series) -> Difference | None:
+    values_a, values_b = ([v for generation in one.generations for v in generation.values] for one in (a, b))
+    if values_a == values_b:
+        return None
+    means = [sum(values) / len(values) for values in (values_a, values_b)]
+    found: Score | None = score([values_a], values_b)
+    return Difference(str(b.key), b.key.kind, means[0], means[1], found.z if found else None)
+
+
+def _verdicts(papers: Sequence[Paper], a: Iterable[Row], b: Iterable[Row]) -> Iterable[tuple[str, str, str]]:
+    rows = [list(a), list(b)]
+    for paper in papers:
+        judged = []
+        for one_side in rows:
+            subjects = {row.subject: row.experiment for row in one_side if row.paper == paper.slug}
+            judged.append(judge_paper(paper, [row for row in one_side if row.paper == paper.slug], subjects))
+        for first, second in zip(*judged, strict=True):
+            if first.verdict and second.verdict and first.verdict != second.verdict:
+                yield f"{paper.slug}/{first.claim.id}", first.verdict, second.verdict
