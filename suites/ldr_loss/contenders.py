@@ -1,4 +1,4 @@
-"""What is compared: label noise, the losses with their fixed parameters, and the learning rates that all may choose."""
+"""What is compared: label noise, folds, the losses with their fixed parameters, and the rates that all may choose."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def with_noise(labels: torch.Tensor, noise: str, partner: torch.Tensor, seed: in
     return torch.where(struck, drawn if kind == "uniform" else partner[labels], labels)
 
 
+def fold(number: int, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(kept, held out) rows of fold `number` (mod 5) of five, in the order of the file."""
+    folds = list(torch.arange(rows).tensor_split(5))
+    held = folds.pop(number % 5)
+    return torch.cat(folds), held
+
+
 def plain(loss: Callable[..., torch.Tensor], **options: object) -> Loss:
     """A loss of the scores as they are, which does not look at ids."""
     return lambda scores, targets, ids: loss(scores, targets, reduction="none", **options)
@@ -66,7 +73,7 @@ def truncated(steps: int) -> Loss:
     """GCE for the first half of the steps, then truncated at p_y <= k: from the start it would have no gradient."""
     met = itertools.count()
 
-    def loss(scores: torch.Tensor, targets: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    def loss(scores: torch.Tensor, targets: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         whole = next(met) < steps // 2
         chosen = losses.gce if whole else partial(losses.truncated_gce, k=0.5)
         return chosen(scores, targets, q=0.7, reduction="none")
