@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def version(module: str) -> str:
         return "absent"
 
 
-def libraries(modules: set[str]) -> dict[str, str]:
+def libraries(modules: Iterable[str]) -> dict[str, str]:
     """{library: version} of the numeric libraries among `modules`, and of those that always matter."""
     names = {module.split(".")[0] for module in modules} | set(ALWAYS)
     return {name: found for name in sorted(names) if (found := version(name))}

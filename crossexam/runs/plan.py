@@ -31,6 +31,8 @@ class Build:
     gpu: bool
     code: Mapping[str, str] = field(repr=False)
     """{definition: digest} of all code that it depends on."""
+    imports: frozenset[str] = field(repr=False)
+    """Modules from outside the project that it imports."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Trial:
     parts: Mapping[str, str]
     code: Mapping[str, str] = field(repr=False)
     """{definition: digest} of all code that it depends on; the row keeps its digest, the store its text."""
+    imports: frozenset[str] = field(repr=False)
+    """Modules from outside the project that it imports."""
     device: str
     builds: tuple[Build, ...] = ()
     blocked: str = ""
@@ -106,7 +110,8 @@ def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project
         "data": " ".join(f"{name}={_checksum(name)}" for name in experiment.needs.sets),
         "threads": str(experiment.needs.cpus),
     }
-    where = _setting(project.foreign(*roots), gpu=gpu)
+    imports = project.foreign(*roots)
+    where = _setting(imports, gpu=gpu)
     recipes = {name: _recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses}
     obstacle = blocked(experiment.needs, paper.slug)
     for point, seed, arm in itertools.product(experiment.grid(), seeds, experiment.arms):
@@ -123,13 +128,14 @@ def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project
             setting=digest(where),
             parts={**shared, **made, **where},
             code=code,
+            imports=imports,
             device=where["device"],
             builds=builds,
             blocked=obstacle,
         )
 
 
-def _setting(modules: set[str], *, gpu: bool) -> dict[str, str]:
+def _setting(modules: Collection[str], *, gpu: bool) -> dict[str, str]:
     """What a trial runs on, as far as it may change its metrics."""
     versions = " ".join(f"{name}={found}" for name, found in libraries(modules).items())
     return {"libraries": versions, "device": device_class(gpu=gpu)}
@@ -140,12 +146,13 @@ def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) ->
     roots = definitions(*artifact.place(paper.package), artifact.data)
     code = project.digests(*roots)
     data = {name: _checksum(name) for name in artifact.data}
-    where = _setting(project.foreign(*roots), gpu=gpu)
+    imports = project.foreign(*roots)
+    where = _setting(imports, gpu=gpu)
 
     def build(inputs: Mapping[str, Any]) -> Build:
         depends = {name: inputs[name] for name in artifact.by}
         recipe = digest([artifact.of or artifact.name, depends, artifact.cpus, digest(code), data])
-        return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu, code)
+        return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu, code, imports)
 
     return build
 
