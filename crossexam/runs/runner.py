@@ -61,9 +61,9 @@ class Runner:
         self._progress = Progress(total=len(trials))
         self._rows: dict[str, Row] = {}
         waiting: list[Trial] = []
+        done = {} if self.fresh else self.store.done_rows(trial.fingerprint for trial in trials)
         for trial in trials:
-            row = None if self.fresh else self.store.done(trial.fingerprint)
-            if row is not None:
+            if row := done.get(trial.fingerprint):
                 self._progress.cached += 1
                 self._rows[trial.fingerprint] = row
             elif trial.blocked:

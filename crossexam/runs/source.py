@@ -9,6 +9,7 @@ followed (`import *`, a module passed around as a value), the whole module count
 from __future__ import annotations
 
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -46,9 +47,9 @@ class Project:
         return {":".join(name): definition.digest for name, definition in found if definition and definition.digest}
 
     def foreign(self, *roots: Name) -> frozenset[str]:
-        """Modules from outside that are imported with the modules of these definitions, or when they are called."""
+        """Installed modules that are imported with the modules of these definitions, or when they are called."""
         found = (definition for name in self._closure(roots) if (definition := self._definition(name)))
-        return frozenset(module for definition in found for module in definition.imports if not _is_ours(module))
+        return frozenset(module for definition in found for module in definition.imports if _is_installed(module))
 
     def edited(self, code: Iterable[str]) -> list[str]:
         """Files behind the keys of `digests` that have changed since they were read here."""
@@ -143,6 +144,11 @@ def _state(file: Path) -> tuple[int, int] | None:
 
 def _is_ours(module: str) -> bool:
     return module.partition(".")[0] in PACKAGES
+
+
+def _is_installed(module: str) -> bool:
+    top = module.partition(".")[0]
+    return top not in PACKAGES and top not in sys.stdlib_module_names
 
 
 def _parents(name: str) -> list[str]:
