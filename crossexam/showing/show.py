@@ -225,6 +225,7 @@ def audit(found: Audit) -> None:
     lists = (
         ("toothless (no fault turned them red)", found.toothless), ("metrics differ when repeated", found.unrepeatable),
         ("over budget", found.overspent), ("nothing was tuned", found.untuned),
+        ("rule or protocol changed after the rows", found.changed_after),
     )  # fmt: skip
     for title, names in lists:
         if names:
@@ -390,6 +391,7 @@ def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
         "p_holm": one.p_holm,
         "device": one.device,
         "seeds": list(one.seeds),
+        "registered": one.registered,
         "findings": [_finding_record(finding) for finding in one.findings],
         "finding": claim.finding,
     }

@@ -38,20 +38,18 @@ arms = ["method", "base"]
 seeds = 5
 params = {{ size = [1, 2, 4] }}
 
-[[claim]]
+[[experiment.arms.claim]]
 id = "better"
 says = '''Better {WICKED}.'''
 where = "nowhere"
 provenance = "derived"
-experiment = "arms"
 rule = {{ kind = "order", metric = "score", baseline = "base" }}
 
-[[claim]]
+[[experiment.arms.claim]]
 id = "grows"
 says = "The score grows with the size."
 where = "nowhere"
 provenance = "derived"
-experiment = "arms"
 rule = {{ kind = "trend", metric = "score", fit = "slope", over = "size", at_least = 0 }}
 
 [[reported]]
