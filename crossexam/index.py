@@ -27,30 +27,51 @@ KEPT = 32
 """Of one folder. A project of 56 papers has some 700 entries in all, three to a folder."""
 
 
+Hook = Callable[[dict[str, Any]], Any]
+
+
 def remembered(made_from: Iterable[bytes], code: Iterable[str], make: Callable[[], Any]) -> Any:
-    """What `make` returns, as JSON, or returned when it was last called on the same.
+    """What `make` returns, which JSON can hold, or returned when it was last called on the same.
 
     Args:
         made_from: all that it depends on. Their order and number count.
         code: files of the modules whose code it is made by (`__file__`).
-        make: returns what JSON can hold. What it raises is passed on, and nothing is kept.
     """
-    name = _digest([sys.version.encode(), *map(_source, code), *made_from])
-    file = cache.root() / "index" / name[:2] / name[2:]
-    found = _read(file)
+    name = name_of(made_from, code)
+    found = recall(name)
     if found is None:
         found = make()
-        _write(file, found)
+        keep(name, found)
     return found
 
 
-@functools.cache
-def _source(file: str) -> bytes:
-    """A digest of the text of a module of this program."""
-    return _digest([Path(file).read_bytes()]).encode()
+def name_of(made_from: Iterable[bytes], code: Iterable[str]) -> str:
+    """The name of the entry that is made from these texts by this code."""
+    return digest([sys.version.encode(), *map(_source, code), *made_from])
 
 
-def _digest(parts: Iterable[bytes]) -> str:
+def recall(name: str, hook: Hook | None = None) -> Any:
+    """An entry; None where there is none, or none that is whole. `hook` is called with every JSON object in it."""
+    try:
+        written = _file(name).read_bytes()
+    except OSError:
+        return None
+    seal, _, body = written.partition(b"\n")
+    return json.loads(body, object_hook=hook) if seal.decode("ascii", "replace") == digest([body]) else None
+
+
+def keep(name: str, value: Any) -> None:
+    """Write an entry, if the folder can be written."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    file = _file(name)
+    if cache.write_whole(file, lambda stream: stream.write(digest([body]).encode() + b"\n" + body)):
+        with suppress(OSError):  # another process clears the folder, too
+            entries = sorted(os.scandir(file.parent), key=lambda entry: entry.stat().st_mtime_ns)
+            for entry in entries[:-KEPT]:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def digest(parts: Iterable[bytes]) -> str:
     """A digest of texts that depends on where one ends and the next begins."""
     total = hashlib.sha256()
     for part in parts:
@@ -59,20 +80,11 @@ def _digest(parts: Iterable[bytes]) -> str:
     return total.hexdigest()[:40]
 
 
-def _read(file: Path) -> Any:
-    """An entry; None where there is none, or none that is whole."""
-    try:
-        written = file.read_bytes()
-    except OSError:
-        return None
-    digest, _, body = written.partition(b"\n")
-    return json.loads(body) if digest.decode("ascii", "replace") == _digest([body]) else None
+@functools.cache
+def _source(file: str) -> bytes:
+    """A digest of the text of a module of this program."""
+    return digest([Path(file).read_bytes()]).encode()
 
 
-def _write(file: Path, value: Any) -> None:
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    if cache.write_whole(file, lambda stream: stream.write(_digest([body]).encode() + b"\n" + body)):
-        with suppress(OSError):  # another process clears the folder, too
-            entries = sorted(os.scandir(file.parent), key=lambda entry: entry.stat().st_mtime_ns)
-            for entry in entries[:-KEPT]:
-                Path(entry.path).unlink(missing_ok=True)
+def _file(name: str) -> Path:
+    return cache.root() / "index" / name[:2] / name[2:]

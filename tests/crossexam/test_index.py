@@ -167,7 +167,7 @@ def test_all_of_this_project_is_read_alike_with_and_without_index(monkeypatch: p
     first = [Project(ROOT).digests(name) for name in names]
     second = [Project(ROOT).digests(name) for name in names]
     monkeypatch.setattr(cache, "write_whole", lambda path, write: False)
-    monkeypatch.setattr(index, "_read", lambda file: None)
+    monkeypatch.setattr(index, "recall", lambda name, hook=None: None)
     third = [Project(ROOT).digests(name) for name in names]
     assert first == second == third
     assert all(first)
