@@ -273,6 +273,7 @@ class ResourceRule(Rule):
     reference: str
     """The metric with the costs of what is compared with."""
     at_most: float
+    """The largest ratio."""
     arm: str = "method"
 
     @property
