@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ ALWAYS = ("numpy", "torch")
 @functools.cache
 def version(module: str) -> str:
     """The installed version of the distribution behind a top-level module; "" for the standard library."""
+    from importlib import metadata  # here: listing papers does not wait for it
+
     name = module.split(".")[0]
     if name in sys.stdlib_module_names:
         return ""

@@ -140,6 +140,12 @@ def test_the_bootstrap_draws_what_it_always_drew() -> None:
     assert stats.probability_of_superiority(differences)[1:] == tuple(np.quantile(means, [0.025, 0.975]))
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_medians_are_those_of_numpy(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=(7, n))
+    assert np.array_equal(stats.median(values), np.median(values, axis=1))
+
+
 def test_order_margin_is_subtracted() -> None:
     rule = OrderRule(metric="m", method="a", baseline="b", margin=0.5, margin_reason="half a point is noise")
     differences = np.array([0.4, 0.41, 0.39, 0.4, 0.42])
