@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,7 +101,7 @@ class Protocol(Validated):
     @property
     def decides(self) -> dict[str, str]:
         """All that a verdict depends on. What was tried beside it may be told later without starting a new series."""
-        return {name: text for name, text in asdict(self).items() if name != "sensitivity"}
+        return {name: text for name, text in vars(self).items() if name != "sensitivity"}
 
 
 @dataclass(frozen=True)
@@ -385,9 +385,9 @@ class Paper:
         """A digest of all that decides the claim: rule, decision and protocol. A new digest is a new series."""
         protocol = self.experiments[claim.experiment].protocol
         decided_by = {
-            "rule": [claim.rule.kind, asdict(claim.rule)],
+            "rule": [claim.rule.kind, vars(claim.rule)],
             # Only what the file says, so that a new field with its default starts no new series.
-            "decision": {k: v for k, v in asdict(claim.decision).items() if v != getattr(Decision(), k)},
+            "decision": {k: v for k, v in vars(claim.decision).items() if v != getattr(Decision, k)},
             "protocol": protocol.decides if protocol else None,
         }
         return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]

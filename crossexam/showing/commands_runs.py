@@ -55,7 +55,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
     trials = [trial for paper in chosen_papers(root, papers) for trial in plan(paper, project, selection)]
     _refuse_empty(trials, selection.keyword)
     with open_store(root) as store:
-        cached = {trial.fingerprint for trial in trials if store.done(trial.fingerprint)}
+        cached = store.finished(trial.fingerprint for trial in trials)
     if as_json:
         print_json([show.trial_record(trial, trial.fingerprint in cached) for trial in trials])
     else:

@@ -23,8 +23,9 @@ from crossexam.runs.executors import Executor, KeptExecutor, LocalExecutor
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical, digest
 from crossexam.runs.runner import Listener, Runner
-from crossexam.runs.source import PACKAGES, Project, changed_definitions
+from crossexam.runs.source import Project
 from crossexam.runs.store import Store
+from crossexam.runs.syntax import PACKAGES, changed_definitions
 from crossexam.watching.mutants import mutants, sample
 from crossexam.watching.watch import processor
 
