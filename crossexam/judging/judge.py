@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,6 +45,9 @@ class Finding:
     point: str = ""
 
 
+Registered = Literal["before", "changed after", "unknown"]
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A claim's verdict, or the health that stands in its way."""
@@ -57,6 +61,8 @@ class Judgement:
     p_holm: float | None = None
     device: str = ""
     seeds: tuple[int, ...] = ()
+    registered: Registered = "unknown"
+    """Whether its rule, decision and protocol stood before its rows: in that case nothing was fitted to the outcome."""
 
     @property
     def as_expected(self) -> bool | None:
@@ -83,7 +89,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The rows that a claim is judged on: those of its experiment, one setting, the wanted seeds."""
+    """The rows that claims are judged on: those of their experiment, one setting, the wanted seeds."""
 
     experiment: Experiment
     rows: tuple[Row, ...]
@@ -91,12 +97,12 @@ class Evidence:
 
     def values(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """One value per seed, in seed order. Raises Unjudgeable where one is missing or no single finite number."""
-        found = {row.seed: row for row in self.rows if row.arm == arm and canonical(row.params) == canonical(point)}
+        found = {row.seed: row for row in self._at(point, arm)}
         return np.array([self._number(found.get(seed), arm, seed, metric) for seed in self.seeds])
 
     def lists(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """All values of a metric at a point, lists flattened, over all seeds."""
-        found = [row for row in self.rows if row.arm == arm and canonical(row.params) == canonical(point)]
+        found = self._at(point, arm)
         values = [np.atleast_1d(np.asarray(_metric(row, metric), dtype=float)) for row in found]
         if (missing := len(self.seeds) - len(found)) > 0:
             raise Unjudgeable("error", f"{missing} of {len(self.seeds)} seeds are missing for arm '{arm}'")
@@ -104,6 +110,17 @@ class Evidence:
         if not np.all(np.isfinite(flat)):
             raise Unjudgeable("error", f"metric '{metric}' is not finite")
         return flat
+
+    def _at(self, point: Mapping[str, Any], arm: str) -> Sequence[Row]:
+        return self._by_place.get((arm, canonical(point)), ())
+
+    @functools.cached_property
+    def _by_place(self) -> Mapping[tuple[str, str], Sequence[Row]]:
+        """Rows by arm and point of the grid."""
+        found: dict[tuple[str, str], list[Row]] = {}
+        for row in self.rows:
+            found.setdefault((row.arm, canonical(row.params)), []).append(row)
+        return found
 
     @staticmethod
     def _number(row: Row | None, arm: str, seed: int, metric: str) -> float:
@@ -159,27 +176,43 @@ def judge_paper(
     for row in rows:
         if subjects.get(row.subject) == row.experiment:
             by_experiment.setdefault(row.experiment, []).append(row)
+
+    @functools.cache
+    def evidence(name: str, environments: tuple[str, ...]) -> Evidence:
+        """Many claims are judged on the same rows."""
+        wanted = paper.experiments[name].seed_range(seeds, first_seed)
+        allowed = [
+            row
+            for row in by_experiment.get(name, [])
+            if row.seed in wanted and (not environments or row.device in environments)
+        ]
+        return Evidence(paper.experiments[name], _one_setting(allowed, (setting or {}).get(name, "")), wanted)
+
     judgements = []
     for claim in paper.claims:
-        experiment = paper.experiments[claim.experiment]
-        wanted = experiment.seed_range(seeds, first_seed)
-        found = [row for row in by_experiment.get(experiment.name, []) if row.seed in wanted]
-        chosen = _one_setting(found, (setting or {}).get(experiment.name, ""), claim)
-        absent = (obstacles or {}).get(experiment.name) or "not run yet"
-        judgements.append(_judge(claim, Evidence(experiment, chosen, wanted), absent, history))
+        known = evidence(claim.experiment, claim.decision.environments)
+        absent = (obstacles or {}).get(claim.experiment) or "not run yet"
+        judgement = _judge(claim, known, absent, history)
+        judgements.append(replace(judgement, registered=registered(claim, paper.series(claim), known.rows)))
     return _correct(paper, judgements)
 
 
-def _one_setting(rows: Sequence[Row], preferred: str, claim: Claim) -> tuple[Row, ...]:
+def registered(claim: Claim, series: str, rows: Iterable[Row]) -> Registered:
+    """Whether a claim stood as it stands (its `series`) when the trials behind these rows began."""
+    stood = {row.registered.get(claim.id, "") if row.registered else None for row in rows if row.arm in claim.rule.arms}
+    if not stood or None in stood:
+        return "unknown"  # rows of an older schema do not say
+    return "before" if stood == {series} else "changed after"
+
+
+def _one_setting(rows: Sequence[Row], preferred: str) -> tuple[Row, ...]:
     """The newest row of each trial, all of one setting: machines and versions are never mixed within a claim."""
-    allowed = claim.decision.environments
     newest: dict[str, dict[str, Row]] = {}
     for row in rows:
-        if not allowed or row.device in allowed:
-            trials = newest.setdefault(row.setting, {})
-            old = trials.get(row.subject)
-            if old is None or row.health == "done" or old.health != "done":
-                trials[row.subject] = row
+        trials = newest.setdefault(row.setting, {})
+        old = trials.get(row.subject)
+        if old is None or row.health == "done" or old.health != "done":
+            trials[row.subject] = row
     complete = Counter({key: sum(row.health == "done" for row in trials.values()) for key, trials in newest.items()})
     if not newest:
         return ()

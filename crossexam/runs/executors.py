@@ -99,7 +99,7 @@ class LocalExecutor:
         self.capacity = capacity
         self._scratch = tempfile.TemporaryDirectory(prefix="crossexam-", ignore_cleanup_errors=True)
         self._root = root
-        self._modules = sorted(modules)
+        self._modules = set(modules)
         self._running: dict[int, _Running] = {}
         self._buffer = b""
         self._next = 0
@@ -113,7 +113,7 @@ class LocalExecutor:
         ours, theirs = socket.socketpair()
         here = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-        words = ["-m", "crossexam.runs.forkserver", str(theirs.fileno()), str(self._root), *self._modules]
+        words = ["-m", "crossexam.runs.forkserver", str(theirs.fileno()), str(self._root), *sorted(self._modules)]
         command = [sys.executable, *words]
         self._log = Path(self._scratch.name) / "server.log"
         with self._log.open("ab") as log:
@@ -133,11 +133,20 @@ class LocalExecutor:
         }
         sent = {**job, **files, "id": self._next}
         self._running[self._next] = _Running(sent)
+        self._send(sent)
+        return self._next
+
+    def import_ahead(self, modules: Iterable[str]) -> None:
+        """Let the server import more, before it forks another job."""
+        if more := set(modules) - self._modules:
+            self._modules |= more
+            self._send({"modules": sorted(more)})
+
+    def _send(self, message: dict[str, Any]) -> None:
         try:
-            self._socket.sendall(json.dumps(sent).encode() + b"\n")
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             pass  # the server has died: `wait` reports every running job
-        return self._next
 
     def wait(self, seconds: float) -> list[Outcome]:
         self._enforce_limits()
@@ -245,6 +254,7 @@ class KeptExecutor:
         """The executor, lent to a runner, which may close what it was lent."""
         if self._executor is None:
             self._executor = LocalExecutor(self._root, modules, self._jobs)
+        self._executor.import_ahead(modules)
         return _Lent(self._executor)
 
 

@@ -1,7 +1,8 @@
 """A server that has imported torch once and forks a process per job. `python -m crossexam.runs.forkserver FD MODULE...`
 
 It speaks JSON lines over the socket FD: a job comes in, {"id", "pid"} goes out when it has started and
-{"id", "status", "peak"} when it has ended. It ends, and all jobs with it, when the other side closes or dies.
+{"id", "status", "peak"} when it has ended. {"modules"} asks it to import more. It ends, and all jobs with it, when the
+other side closes or dies.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from crossexam.runs.worker import perform
@@ -45,6 +47,9 @@ def serve(connection: socket.socket) -> None:
             *lines, buffer = (buffer + received).split(b"\n")
             for line in lines:
                 job = json.loads(line)
+                if "modules" in job:
+                    import_ahead(job["modules"])
+                    continue
                 pid = _fork(job, connection)
                 running[pid] = job["id"]
                 _send(connection, {"id": job["id"], "pid": pid})
@@ -100,16 +105,21 @@ def _send(connection: socket.socket, message: dict[str, Any]) -> None:
     connection.sendall(json.dumps(message).encode() + b"\n")
 
 
-def main() -> None:
-    descriptor, root, *modules = sys.argv[1:]
-    sys.path.insert(0, root)
-    warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*multi-threaded.*fork")
+def import_ahead(modules: Iterable[str]) -> None:
+    """Import what the jobs to come will need, so that they find it there."""
     for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
             # The trials that need it will fail by themselves, with this message in their own output.
             print(f"forkserver: could not import {module} ahead: {error}", file=sys.stderr)
+
+
+def main() -> None:
+    descriptor, root, *modules = sys.argv[1:]
+    sys.path.insert(0, root)
+    warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*multi-threaded.*fork")
+    import_ahead(modules)
     connection = socket.socket(fileno=int(descriptor))
     _send(connection, {"ready": os.getpid()})
     serve(connection)

@@ -14,7 +14,7 @@ from crossexam.facts.paper import Needs
 from crossexam.runs.environment import commit, libraries
 from crossexam.runs.executors import Executor, Outcome
 from crossexam.runs.placement import gpu_share
-from crossexam.runs.plan import Build, Trial, definitions
+from crossexam.runs.plan import Build, Trial
 from crossexam.runs.rows import Row, digest
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
@@ -61,9 +61,9 @@ class Runner:
         self._progress = Progress(total=len(trials))
         self._rows: dict[str, Row] = {}
         waiting: list[Trial] = []
+        done = {} if self.fresh else self.store.done_rows(trial.fingerprint for trial in trials)
         for trial in trials:
-            row = None if self.fresh else self.store.done(trial.fingerprint)
-            if row is not None:
+            if row := done.get(trial.fingerprint):
                 self._progress.cached += 1
                 self._rows[trial.fingerprint] = row
             elif trial.blocked:
@@ -77,11 +77,9 @@ class Runner:
         return [self._rows[trial.fingerprint] for trial in trials]
 
     def _execute(self, waiting: list[Trial]) -> None:
-        modules = {"torch", "numpy"}
-        for trial in {(trial.paper.slug, trial.experiment.needs.sets): trial for trial in waiting}.values():
-            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.sets)
-            modules |= self.project.imported(*(module for module, _ in roots))
-        executor = self.start_executor(modules)
+        imported = {trial.imports for trial in waiting}
+        imported |= {build.imports for trial in waiting for build in trial.builds}
+        executor = self.start_executor({"torch", "numpy"}.union(*imported))
         self._commit = commit(self.project.root)
         self._jobs: dict[int, Trial | Build] = {}
         self._active: set[str] = set()
@@ -160,13 +158,12 @@ class Runner:
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.sets))
         return {
             "kind": "trial", "seeded_by": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "given": {"arm": trial.arm, "seed": trial.seed}, "params": dict(trial.params), "paths": paths,
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
             "gpus": self._gpus(trial), "disk_gib": needs.disk_gib, "data": list(needs.sets),
-            "libraries": libraries(foreign),
+            "libraries": libraries(trial.imports),
             "commit": self._commit,
         }  # fmt: skip
 
@@ -225,4 +222,5 @@ def _row(trial: Trial, outcome: Outcome, started: str) -> Row:
         cause=outcome.cause, tail="" if outcome.health == "done" else outcome.tail, started=started,
         seconds=round(outcome.seconds, 4), peak_memory_gib=outcome.peak_memory_gib, parts=trial.parts,
         environment=digest(outcome.environment) if outcome.environment else "",
+        registered=trial.paper.registration(trial.experiment.name),
     )  # fmt: skip

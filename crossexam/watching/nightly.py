@@ -19,7 +19,7 @@ from crossexam.runs.rows import Row, canonical
 from crossexam.runs.runner import Listener, Runner
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
-from crossexam.showing import session
+from crossexam.watching import session
 from crossexam.watching.watch import (
     Processors,
     Score,
@@ -116,15 +116,17 @@ class Watchman:
         self._started = time.monotonic()
         began = datetime.now(UTC)
         self._known = {row.fingerprint: row for paper in self.papers for row in self.store.rows(paper.slug)}
+        self._longest = _longest(self._known.values())
         before = {paper.slug: self.store.last_verdicts(paper.slug) for paper in self.papers}
         trials = [trial for paper in self.papers for trial in plan(paper, self.project, Selection())]
         runnable = [trial for trial in trials if not trial.blocked]
-        changed = [trial for trial in runnable if not self.store.done(trial.fingerprint)]
+        done = self.store.finished(trial.fingerprint for trial in runnable)
+        changed = [trial for trial in runnable if trial.fingerprint not in done]
         with KeptExecutor(self.project.root, self.jobs) as kept:
             self._kept = kept
             self.note(f"{len(changed)} trials are new or have changed")
             ran = self._run(sorted(changed, key=self._order), CONFIRMING)
-            settled = [trial for trial in runnable if self.store.done(trial.fingerprint) and trial not in changed]
+            settled = [trial for trial in runnable if trial.fingerprint in done]
             self.note(f"{len(settled)} trials have not changed: the oldest are repeated")
             repeated = self._run(sorted(settled, key=self._age), REPEATS, fresh=True)
             changes, count = self._changes(trials, [*ran, *repeated])
@@ -162,13 +164,8 @@ class Watchman:
 
     def _seconds(self, trial: Trial) -> float:
         """What a trial took last time, or may take."""
-        same = [
-            row.seconds
-            for row in self._known.values()
-            if (row.paper, row.experiment, row.arm) == (trial.paper.slug, trial.experiment.name, trial.arm)
-            and row.health == "done"
-        ]
-        return max(same) if same else min(GUESS[trial.experiment.tier], 60 * trial.experiment.needs.minutes)
+        longest = self._longest.get((trial.paper.slug, trial.experiment.name, trial.arm))
+        return min(GUESS[trial.experiment.tier], 60 * trial.experiment.needs.minutes) if longest is None else longest
 
     def _run(self, trials: Sequence[Trial], share: float, *, fresh: bool = False) -> list[Row]:
         """Run trials in order, in slices, until that share of the time is over."""
@@ -236,6 +233,16 @@ class Watchman:
     def _first_fresh_seed(self) -> int:
         """Other seeds every night, and none that a file would ask for."""
         return 1_000_000 + 100 * (self.today or datetime.now(UTC).date()).toordinal()
+
+
+def _longest(rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:
+    """{(paper, experiment, arm): seconds of its longest finished trial}."""
+    found: dict[tuple[str, str, str], float] = {}
+    for row in rows:
+        if row.health == "done":
+            key = row.paper, row.experiment, row.arm
+            found[key] = max(row.seconds, found.get(key, 0.0))
+    return found
 
 
 def _flips(before: dict[str, dict[str, tuple[str, str]]], judged: dict[str, list[Judgement]]) -> Iterable[Flip]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,31 @@ def test_order_needs_five_seeds_and_the_sign_flip_test() -> None:
     assert decide_order(rule, Decision(), np.array([1.0, 1.0, 1.0, 1.0, -0.1])).verdict == "inconclusive"
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 12, 17])
+def test_sign_flips_are_counted_as_if_each_was_made(n: int) -> None:
+    """Also where many sums are equal: few different values, and zeros."""
+    rng = np.random.default_rng(n)
+    signs = ((np.arange(1 << n)[:, None] >> np.arange(n)) & 1) * 2 - 1
+    tied = 0.1 * rng.integers(-2, 4, size=n)
+    for differences in (rng.normal(0.2, size=n), tied, np.zeros(n), np.full(n, 0.1), -np.ones(n)):
+        least = differences.sum() - 1e-12 * np.abs(differences).sum()
+        assert stats.sign_flip(differences) == np.mean(signs @ differences >= least)
+
+
+def test_the_bootstrap_draws_what_it_always_drew() -> None:
+    """Recorded verdicts hold its intervals."""
+    differences = np.random.default_rng(3).normal(0.5, size=9).round(1)
+    wins = (differences > 0) + 0.5 * (differences == 0)
+    means = np.random.default_rng(0).choice(wins, size=(2000, 9)).mean(axis=1)
+    assert stats.probability_of_superiority(differences)[1:] == tuple(np.quantile(means, [0.025, 0.975]))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_medians_are_those_of_numpy(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=(7, n))
+    assert np.array_equal(stats.median(values), np.median(values, axis=1))
+
+
 def test_order_margin_is_subtracted() -> None:
     rule = OrderRule(metric="m", method="a", baseline="b", margin=0.5, margin_reason="half a point is noise")
     differences = np.array([0.4, 0.41, 0.39, 0.4, 0.42])
@@ -179,6 +205,9 @@ def test_statistics_against_scipy() -> None:
         (differences,), np.mean, permutation_type="samples", alternative="greater", n_resamples=np.inf
     )
     assert stats.sign_flip(differences) == pytest.approx(exact.pvalue)
+    many = rng.normal(0.2, size=28)  # no list of their flips fits into memory; the sum of flips is nearly normal
+    normal = scipy_stats.norm.sf(many.sum() / math.sqrt(many @ many))
+    assert stats.sign_flip(many) == pytest.approx(normal, abs=0.005)
     assert stats.mean(differences).p_above(0.0) == pytest.approx(
         scipy_stats.ttest_1samp(differences, 0.0, alternative="greater").pvalue
     )
@@ -227,6 +256,19 @@ def test_judging_rows() -> None:
     assert (
         judge(paper_with(ORDER), rows_of({"method": WIN["base"], "base": WIN["method"]}))[0].verdict == "not reproduced"
     )
+
+
+@pytest.mark.parametrize(
+    ("noted", "expected"), [({}, "unknown"), ({"c0": "series"}, "before"), ({"c0": "x"}, "changed after"),
+                            ({"other": "x"}, "changed after")],
+)  # fmt: skip
+def test_a_verdict_says_whether_its_rule_stood_before_its_rows(noted: dict[str, str], expected: str) -> None:
+    paper = paper_with(ORDER)
+    stood = {claim: paper.series(paper.claims[0]) if text == "series" else text for claim, text in noted.items()}
+    rows = [replace(row, registered=stood) for row in rows_of(WIN)]
+    assert judge(paper, rows)[0].registered == expected
+    # One older row leaves it open, one row taken under another rule shows that it was changed.
+    assert judge(paper, [replace(rows[0], registered={}), *rows[1:]])[0].registered == "unknown"
 
 
 def test_holm_holds_back_what_passes_only_alone() -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement, judge_paper
@@ -71,7 +72,8 @@ def forecast(
             if row.health == "done":
                 seconds[paper.slug, row.experiment, row.arm, canonical(row.params)] = row.seconds
         trials = plan(paper, project, selection)
-        waiting += [trial for trial in trials if not trial.blocked and not store.done(trial.fingerprint)]
+        done = store.finished(trial.fingerprint for trial in trials)
+        waiting += [trial for trial in trials if not trial.blocked and trial.fingerprint not in done]
 
     def minutes(trial: Trial) -> float:
         known = seconds.get((trial.paper.slug, trial.experiment.name, trial.arm, canonical(trial.params)))
@@ -86,25 +88,32 @@ def judge(paper: Paper, project: Project, store: Store, selection: Selection) ->
     Of the selection only the seeds count here.
     """
     trials = plan(paper, project, Selection(seeds=selection.seeds, first_seed=selection.first_seed))
+    subjects = {trial.subject: trial.experiment.name for trial in trials}
     judgements = judge_paper(
         paper,
-        store.rows(paper.slug),
-        {trial.subject: trial.experiment.name for trial in trials},
+        store.current_rows(paper.slug, subjects),
+        subjects,
         seeds=selection.seeds,
         first_seed=selection.first_seed,
         setting={trial.experiment.name: trial.setting for trial in trials},
         obstacles={trial.experiment.name: trial.blocked for trial in trials},
         history=lambda file: history_rows(project.root, file),
     )
-    for judgement in judgements:
-        if judgement.verdict is not None:
-            body = {
-                "device": judgement.device, "seeds": len(judgement.seeds), "p": judgement.p,
-                "p_holm": judgement.p_holm, "version": judgement.claim.version,
-                "findings": [[f.point, f.verdict, f.estimate, f.low, f.high] for f in judgement.findings],
-            }  # fmt: skip
-            store.add_verdict(paper.slug, judgement.claim.id, paper.series(judgement.claim), judgement.verdict, body)
+    verdicts = (
+        (one.claim.id, paper.series(one.claim), one.verdict, _verdict_record(one))
+        for one in judgements if one.verdict is not None
+    )  # fmt: skip
+    store.add_verdicts(paper.slug, verdicts)
     return judgements
+
+
+def _verdict_record(judgement: Judgement) -> dict[str, Any]:
+    """What a verdict rests on."""
+    return {
+        "device": judgement.device, "seeds": len(judgement.seeds), "p": judgement.p,
+        "p_holm": judgement.p_holm, "version": judgement.claim.version,
+        "findings": [[f.point, f.verdict, f.estimate, f.low, f.high] for f in judgement.findings],
+    }  # fmt: skip
 
 
 def audit(
