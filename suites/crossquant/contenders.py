@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from baselines import quantisation
+from baselines.tuning import choose
 from suites.crossquant import method
 
 ALPHAS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
@@ -93,5 +94,5 @@ def chosen(
 
     if arm not in TUNED:
         return build(None), {}
-    alpha = min(ALPHAS, key=lambda alpha: loss(build(alpha)))
+    alpha = choose({alpha: loss(build(alpha)) for alpha in ALPHAS}, smallest=True)
     return build(alpha), {"alpha": alpha}

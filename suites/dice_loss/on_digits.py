@@ -13,6 +13,7 @@ from baselines import digits
 from baselines.digits import Data
 from baselines.models import mlp
 from baselines.training import fit, supervised
+from baselines.tuning import choose
 from suites.dice_loss import method
 from suites.dice_loss.contenders import Loss, by_arm
 
@@ -119,10 +120,10 @@ def tuned(arm: str, parts: Parts, score: Score, seed: int, epochs: int) -> tuple
     The score is that of the validation data.
     """
     loss = by_arm(arm, torch.bincount(parts.train[1], minlength=2).float())
-    runs = [trained((64, 64, 1), loss, parts.train, rate, seed, epochs=epochs, batch_size=32) for rate in RATES]
-    scores = [score(outputs(network, parts.val[0]), parts.val[1]) for network in runs]
-    best = int(np.argmax(scores))  # the first of equals
-    return runs[best], RATES[best], scores[best]
+    runs = {r: trained((64, 64, 1), loss, parts.train, r, seed, epochs=epochs, batch_size=32) for r in RATES}
+    scores = {rate: score(outputs(network, parts.val[0]), parts.val[1]) for rate, network in runs.items()}
+    rate = choose(scores)
+    return runs[rate], rate, scores[rate]
 
 
 def trained(

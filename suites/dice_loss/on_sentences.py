@@ -11,6 +11,7 @@ import torch
 import reference
 from baselines.tagging import BiLstmTagger, Vocabulary, encode_tags, span_f1
 from baselines.training import Batch, fit
+from baselines.tuning import choose
 from reference.tagged import Sentence
 from suites.dice_loss.contenders import by_arm
 
@@ -76,20 +77,20 @@ def tagging(*, arm: str, seed: int, corpus: str, epochs: int = 3, sizes: Mapping
     """Train with every learning rate, keep the best on validation data, and measure it on the test sentences."""
     which, data = CORPORA[corpus], sample(corpus, seed, sizes)
     counts = torch.bincount(data["train_y"][data["train_y"] >= 0], minlength=len(which.tagset)).float()
-    runs = [_trained(arm, data, counts, rate, seed, epochs) for rate in RATES]
-    val = [outputs(model, data["val_x"]) for model in runs]
-    scores = [_score(which, logits, data["val_y"]) for logits in val]
-    best = int(np.argmax(scores))  # the first of equals
-    logits, gold = outputs(runs[best], data["test_x"]), data["test_y"]
+    runs = {rate: _trained(arm, data, counts, rate, seed, epochs) for rate in RATES}
+    val = {rate: outputs(model, data["val_x"]) for rate, model in runs.items()}
+    scores = {rate: _score(which, logits, data["val_y"]) for rate, logits in val.items()}
+    rate = choose(scores)
+    logits, gold = outputs(runs[rate], data["test_x"]), data["test_y"]
     truth, guess = gold[gold >= 0], logits.argmax(2)[gold >= 0]
     found = {
         "accuracy": float((truth == guess).double().mean()),
         "macro_f1": macro_f1(guess, truth, len(which.tagset)),
-        "val_score": scores[best],
-        "learning_rate": RATES[best],
+        "val_score": scores[rate],
+        "learning_rate": rate,
     }
     if which.entities:
-        of_bias = [spans_f1(which.tagset, _biased(val[best], bias), data["val_y"]) for bias in BIASES]
+        of_bias = [spans_f1(which.tagset, _biased(val[rate], bias), data["val_y"]) for bias in BIASES]
         bias = BIASES[int(np.argmax(of_bias))]
         found["span_f1"] = spans_f1(which.tagset, logits, gold)
         found["span_f1_tuned"] = spans_f1(which.tagset, _biased(logits, bias), gold)

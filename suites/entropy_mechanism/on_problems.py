@@ -116,11 +116,10 @@ def entropy_law(*, arm: str, seed: int, grpo_bandit: Path) -> dict[str, float]:
     return metrics
 
 
-def covariance_sign(*, seed: int, grpo_bandit: Path) -> dict[str, float]:
+def covariance_sign(*, grpo_bandit: Path) -> dict[str, float]:
     """The covariance of each step of the same run, and the fall of the entropy that follows, by step and by block."""
     from scipy.stats import spearmanr
 
-    del seed  # of the run
     rewards, entropies, covariances = (load_file(grpo_bandit)[name] for name in Course._fields)
     falls, block = entropies[:-1] - entropies[1:], 10
     count = len(falls) // block

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines import losses
+from baselines.label_noise import with_label_noise
 from suites.ldr_loss.method import ALDRKL, ldr_kl, normalised
 
 RATES = (1e-1, 1e-2, 1e-3)
@@ -24,18 +25,16 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 def with_noise(labels: torch.Tensor, noise: str, partner: torch.Tensor, seed: int) -> torch.Tensor:
     """Labels after "clean", "uniform-R" or "class-R" noise, R the probability that a label is struck.
 
-    A struck label becomes a uniform draw over all K classes, itself included, or its `partner` (K,). Of one seed the
-    noise is nested: what R strikes, a larger R strikes too, with the same outcome. Raises ValueError for other noise.
+    A struck label becomes a uniform draw over all K classes, itself included, or its `partner` (K,). Raises ValueError
+    for other noise.
     """
     if noise == "clean":
         return labels.clone()
     kind, _, rate = noise.partition("-")
     if kind not in ("uniform", "class"):
         raise ValueError(f"noise must be 'clean', 'uniform-R' or 'class-R', got {noise!r}")
-    generator = torch.Generator().manual_seed(seed)
-    struck = torch.rand(len(labels), generator=generator) < float(rate)
-    drawn = torch.randint(len(partner), labels.shape, generator=generator)
-    return torch.where(struck, drawn if kind == "uniform" else partner[labels], labels)
+    named = "uniform" if kind == "uniform" else "partner"
+    return with_label_noise(labels, named, float(rate), classes=len(partner), seed=seed, partner=partner)
 
 
 def fold(number: int, rows: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ import reference
 from baselines.distillation import normalised
 from baselines.models import resnet18_cifar
 from baselines.training import Batch, Diverged, fit, step_count, step_decay
+from baselines.tuning import choose
 from suites.ldr_loss.contenders import RATES, all_losses, fold, with_noise
 
 CLASSES = 100
@@ -31,9 +32,9 @@ class Fold(NamedTuple):
 def cifar100(*, arm: str, seed: int, device: torch.device, noise: str, epochs: int, rows: int) -> dict[str, float]:
     """One fold, one loss; the learning rate by noisy validation accuracy."""
     data = noisy_fold(seed, noise, device, rows=rows)
-    tried = [train(data, arm, rate, epochs=epochs, seed=seed) for rate in RATES]
-    best = max(range(len(RATES)), key=lambda place: tried[place]["validation"])
-    return {**tried[best], "learning_rate": RATES[best]}
+    tried = {rate: train(data, arm, rate, epochs=epochs, seed=seed) for rate in RATES}
+    rate = choose({rate: found["validation"] for rate, found in tried.items()})
+    return {**tried[rate], "learning_rate": rate}
 
 
 def noisy_fold(number: int, noise: str, device: torch.device, *, rows: int) -> Fold:

@@ -53,23 +53,23 @@ def trained_folds(*, seed: int, noise: str, rows: int, epochs: int) -> dict[str,
     return train_all(split(*fold(seed, rows)), [noise], epochs=epochs, seed=seed)
 
 
-def letter(*, arm: str, seed: int, noise: str, rows: int, epochs: int, trained: Path) -> dict[str, float]:
+def letter(*, arm: str, noise: str, rows: int, epochs: int, trained: Path) -> dict[str, float]:
     """One loss under one noise."""
-    del seed, rows, epochs  # of the artifact
+    del rows, epochs  # of the artifact
     return outcome(load_file(trained), NOISES.index(noise), arm)
 
 
-def letter_folds(*, arm: str, seed: int, noise: str, rows: int, epochs: int, trained_folds: Path) -> dict[str, float]:
+def letter_folds(*, arm: str, noise: str, rows: int, epochs: int, trained_folds: Path) -> dict[str, float]:
     """The paper's tabular protocol: one loss under one noise (full tier)."""
-    del seed, noise, rows, epochs  # of the artifact
+    del noise, rows, epochs  # of the artifact
     return outcome(load_file(trained_folds), 0, arm)
 
 
-def letter_contrasts(*, seed: int, rows: int, epochs: int, trained: Path) -> dict[str, float]:
+def letter_contrasts(*, rows: int, epochs: int, trained: Path) -> dict[str, float]:
     """What is said about several losses or noise settings at once."""
     from scipy.stats import rankdata
 
-    del seed, rows, epochs  # of the artifact
+    del rows, epochs  # of the artifact
     results = load_file(trained)
     top = {(loss, noise): outcome(results, place, loss) for loss in LOSSES for place, noise in enumerate(NOISES)}
 

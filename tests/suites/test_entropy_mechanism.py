@@ -68,7 +68,7 @@ def test_law_and_covariance_of_a_run(tmp_path: Path) -> None:
     save_file(course._asdict(), tmp_path / "run.safetensors")
     for arm in laws.CURVES:
         finite(experiments.entropy_law(arm=arm, seed=0, grpo_bandit=tmp_path / "run.safetensors"))
-    finite(experiments.covariance_sign(seed=0, grpo_bandit=tmp_path / "run.safetensors"))
+    finite(experiments.covariance_sign(grpo_bandit=tmp_path / "run.safetensors"))
 
 
 def test_calculator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
