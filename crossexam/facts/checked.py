@@ -61,7 +61,8 @@ def _digest(file: Path) -> str:
 def _record(value: Any, leaving_out: Collection[str] = ()) -> Any:
     """A value as JSON can hold it. Raises TypeError where it cannot."""
     if dataclasses.is_dataclass(value):
-        fields = {name: part for name, part in vars(value).items() if name not in leaving_out}
+        names = [field.name for field in dataclasses.fields(value) if field.name not in leaving_out]
+        fields = {name: getattr(value, name) for name in names}
         tuples = [name for name, part in fields.items() if isinstance(part, tuple)]
         return {KIND: [type(value).__name__, *tuples], **{name: _record(part) for name, part in fields.items()}}
     if isinstance(value, Mapping) and KIND not in value:

@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from crossexam import index
 from crossexam.facts.problems import BadFile, Problem
@@ -30,6 +31,18 @@ Name = tuple[str, str]
 """A module and one of its definitions, or WHOLE, or IMPORT."""
 
 
+class Node(NamedTuple):
+    """A name with what it leads to at once."""
+
+    key: str
+    """module:definition"""
+    digest: str
+    """Empty for what only leads elsewhere."""
+    installed: frozenset[str]
+    """Modules from outside the project that it imports, other than Python's own."""
+    following: frozenset[Name]
+
+
 class Project:
     """The project's own modules below `root`, read on demand."""
 
@@ -38,48 +51,47 @@ class Project:
         self._modules: dict[str, Module | None] = {}
         self._read: dict[str, tuple[Path, tuple[int, int]]] = {}
         self._packages: set[str] = set()
-        self._next: dict[Name, frozenset[Name]] = {}
-        self._closures: dict[tuple[Name, ...], set[Name]] = {}
+        self._nodes: dict[Name, Node] = {}
+        self._closures: dict[tuple[Name, ...], list[Node]] = {}
 
     def digests(self, *roots: Name) -> dict[str, str]:
         """{"module:definition": digest} for all that these definitions depend on."""
-        found = ((name, self._definition(name)) for name in sorted(self._closure(roots)))
-        return {":".join(name): definition.digest for name, definition in found if definition and definition.digest}
+        return {node.key: node.digest for node in self._closure(roots) if node.digest}
 
     def foreign(self, *roots: Name) -> frozenset[str]:
         """Installed modules that are imported with the modules of these definitions, or when they are called."""
-        found = (definition for name in self._closure(roots) if (definition := self._definition(name)))
-        return frozenset(module for definition in found for module in definition.imports if _is_installed(module))
+        return frozenset().union(*(node.installed for node in self._closure(roots)))
 
     def edited(self, code: Iterable[str]) -> list[str]:
         """Files behind the keys of `digests` that have changed since they were read here."""
         read = (self._read[name] for name in sorted({key.partition(":")[0] for key in code}))
         return [str(file.relative_to(self.root)) for file, state in read if _state(file) != state]
 
-    def _closure(self, roots: tuple[Name, ...]) -> set[Name]:
-        """All that is reached from some definitions, themselves included."""
+    def _closure(self, roots: tuple[Name, ...]) -> list[Node]:
+        """All that is reached from some definitions, themselves included, in the order of their names."""
         if roots not in self._closures:
             reached = set(roots)
             frontier = list(roots)
             while frontier:
-                fresh = self._following(frontier.pop()) - reached
+                fresh = self._node(frontier.pop()).following - reached
                 reached |= fresh
                 frontier += fresh
-            self._closures[roots] = reached
+            self._closures[roots] = [self._nodes[name] for name in sorted(reached)]
         return self._closures[roots]
 
-    def _following(self, name: Name) -> frozenset[Name]:
-        """What a name leads to at once."""
-        if name not in self._next:  # many definitions are reached from many experiments
-            self._next[name] = frozenset(self._lead(*name))
-        return self._next[name]
+    def _node(self, name: Name) -> Node:
+        if name not in self._nodes:  # many definitions are reached from many experiments
+            module, definition = self.module(name[0]), self._definition(name)
+            installed = filter(_is_installed, definition.imports if definition else ())
+            following = frozenset(self._lead(name, module, definition)) if module else frozenset()
+            digest = definition.digest if definition else ""
+            self._nodes[name] = Node(":".join(name), digest, frozenset(installed), following)
+        return self._nodes[name]
 
-    def _lead(self, where: str, what: str) -> Iterator[Name]:
-        module = self.module(where)
-        if module is None:
-            return
+    def _lead(self, name: Name, module: Module, definition: Definition | None) -> Iterator[Name]:
+        where, what = name
         yield from ((package, IMPORT) for package in [*_parents(where), where])
-        if definition := self._definition((where, what)):
+        if definition:
             yield from ((where, name) for name in definition.names)
             yield from map(self._target, definition.paths)
             yield from ((imported, IMPORT) for imported in definition.imports if _is_ours(imported))
