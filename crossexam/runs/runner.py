@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -55,9 +56,11 @@ class Runner:
     start_executor: Callable[[set[str]], Executor]
     listener: Listener = lambda progress: None
     fresh: bool = False
+    until: float = math.inf
+    """When it stops (by `time.monotonic`): what is not finished then has no row."""
 
     def run(self, trials: Sequence[Trial]) -> list[Row]:
-        """Rows for all trials, in the order given. Interrupting it loses only what was in flight."""
+        """Rows for all trials (that ended in time), in order. Interrupting it loses only what was in flight."""
         self._progress = Progress(total=len(trials))
         self._rows: dict[str, Row] = {}
         waiting: list[Trial] = []
@@ -74,7 +77,7 @@ class Runner:
         self.listener(self._progress)
         if waiting:
             self._execute(waiting)
-        return [self._rows[trial.fingerprint] for trial in trials]
+        return [self._rows[trial.fingerprint] for trial in trials if trial.fingerprint in self._rows]
 
     def _execute(self, waiting: list[Trial]) -> None:
         imported = {trial.imports for trial in waiting}
@@ -89,7 +92,7 @@ class Runner:
         # Longest first keeps the machine busy to the end; the limit is the best guess of length that there is.
         queue = deque(sorted(waiting, key=lambda trial: -trial.experiment.needs.minutes))
         try:
-            while queue or self._jobs:
+            while (queue or self._jobs) and time.monotonic() < self.until:
                 self._progress.place = executor.describe()
                 self._start_some(executor, queue)
                 if not self._jobs:
@@ -98,6 +101,8 @@ class Runner:
                     self._finish(outcome)
         finally:
             executor.close()
+            for job in self._jobs.values():
+                self.store.unlock(job.fingerprint)
 
     def _start_some(self, executor: Executor, waiting: deque[Trial]) -> None:
         """Start what fits, in order, and take it out of `waiting`; a plan may have many thousands of trials."""

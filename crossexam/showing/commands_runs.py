@@ -12,6 +12,7 @@ import click
 from crossexam.facts.paper import Paper
 from crossexam.facts.project import find_paper, project_root, suite_folders
 from crossexam.runs.environment import gpu_name
+from crossexam.runs.host import WARM, stop_warm, warm_minutes
 from crossexam.runs.placement import Gpu
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row
@@ -75,6 +76,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and leave.")
 @click.option("--cluster", default="", metavar="ADDRESS", help="A Ray cluster: auto, ray://head:10001, or local.")
 @click.option("--accelerator", default="", metavar="TYPE", help="Which GPUs of a cluster that has several types.")
+@click.option("--warm", type=float, metavar="MINUTES", help="Keep a host with torch imported for the next command.")
 @click.option("--inline", is_flag=True, help="Run trials in this process, for a debugger.")
 @click.option("--export", type=click.Path(path_type=Path), help="Also write the papers' rows to this file.")
 @AS_JSON
@@ -87,6 +89,7 @@ def run(
     dry_run: bool,
     cluster: str,
     accelerator: str,
+    warm: float | None,
     inline: bool,
     export: Path | None,
     as_json: bool,
@@ -95,6 +98,10 @@ def run(
     from crossexam.watching import session  # it brings numpy, which `list` and `plan` can do without
 
     count, gpu = workers(jobs), None
+    if warm is not None:
+        if warm < 0:
+            raise BadUsage(f"--warm {warm:g}: minutes, 0 for none")
+        os.environ[WARM] = f"{warm:g}"
     if cluster:
         gpu = _cluster_gpu(cluster, accelerator)
         os.environ["CROSSEXAM_GPU"] = gpu.name if gpu else ""  # trials run there, not here
@@ -135,6 +142,19 @@ def run(
     ):
         return FAILED
     return DIFFERS if any(one.as_expected is False for _, group in kept for one in group) else AS_EXPECTED
+
+
+@app.command("warm", epilog="Example: crossexam run credit-iv --warm 30; crossexam warm --stop")
+@click.option("--stop", is_flag=True, help="End the hosts that `--warm` keeps.")
+def warm_hosts(stop: bool) -> int:
+    """Hosts with torch imported that `run --warm MINUTES` keeps, or every command where CROSSEXAM_WARM is set."""
+    if stop:
+        count = stop_warm()
+        print(f"ended {count} warm host{'' if count == 1 else 's'}")
+    else:
+        minutes = warm_minutes()
+        print(f"commands keep a host for {minutes:g} minutes" if minutes else "commands keep no host: see `run --warm`")
+    return AS_EXPECTED
 
 
 @app.command("judge", epilog="Example: crossexam judge credit-iv --json")

@@ -17,7 +17,8 @@ from crossexam.runs.rows import Row
 from crossexam.showing.terminal import Part, Styled, bold, say, table
 
 if TYPE_CHECKING:
-    from crossexam.judging.judge import Finding, Judgement
+    from crossexam.judging.decide import Finding
+    from crossexam.judging.judge import Judgement
     from crossexam.runs.placement import Placement
     from crossexam.runs.runner import Progress
     from crossexam.runs.why import Explanation

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement
 from crossexam.runs.environment import commit
-from crossexam.runs.executors import KeptExecutor
+from crossexam.runs.executors import Executor, LocalExecutor
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.runner import Listener, Runner
@@ -122,14 +122,12 @@ class Watchman:
         runnable = [trial for trial in trials if not trial.blocked]
         done = self.store.finished(trial.fingerprint for trial in runnable)
         changed = [trial for trial in runnable if trial.fingerprint not in done]
-        with KeptExecutor(self.project.root, self.jobs) as kept:
-            self._kept = kept
-            self.note(f"{len(changed)} trials are new or have changed")
-            ran = self._run(sorted(changed, key=self._order), CONFIRMING)
-            settled = [trial for trial in runnable if trial.fingerprint in done]
-            self.note(f"{len(settled)} trials have not changed: the oldest are repeated")
-            repeated = self._run(sorted(settled, key=self._age), REPEATS, fresh=True)
-            changes, count = self._changes(trials, [*ran, *repeated])
+        self.note(f"{len(changed)} trials are new or have changed")
+        ran = self._run(sorted(changed, key=self._order), CONFIRMING)
+        settled = [trial for trial in runnable if trial.fingerprint in done]
+        self.note(f"{len(settled)} trials have not changed: the oldest are repeated")
+        repeated = self._run(sorted(settled, key=self._age), REPEATS, fresh=True)
+        changes, count = self._changes(trials, [*ran, *repeated])
         judged = {paper.slug: session.judge(paper, self.project, self.store, Selection()) for paper in self.papers}
         rows = [row for paper in self.papers for row in self.store.rows(paper.slug)]
         tonight = {row.fingerprint for row in (*ran, *repeated)}
@@ -180,9 +178,17 @@ class Watchman:
                     continue
                 taken.append(waiting.pop(0))
                 seconds += self._seconds(taken[-1])
-            runner = Runner(self.store, self.project, self._kept.start, self.listener, fresh)
-            rows += runner.run(taken)
+            rows += self._runner(fresh).run(taken)
         return rows
+
+    def _runner(self, fresh: bool) -> Runner:
+        """A runner that stops when the night is over."""
+
+        def start(modules: set[str]) -> Executor:
+            return LocalExecutor(self.project.root, modules, self.jobs)
+
+        until = self._started + 60 * self.minutes
+        return Runner(self.store, self.project, start, self.listener, fresh, until)
 
     def _changes(self, trials: Sequence[Trial], rows: Sequence[Row]) -> tuple[list[Change], int]:
         """Series that tonight's rows have moved, confirmed on fresh seeds where time is left."""
@@ -224,7 +230,7 @@ class Watchman:
             narrowed = replace(like[0].paper, experiments={experiment.name: experiment})
             fresh = plan(narrowed, self.project, Selection(seeds=FRESH_SEEDS, first_seed=self._first_fresh_seed()))
             like = [one for one in fresh if one.arm == key.arm and canonical(one.params) == key.point]
-        rows = Runner(self.store, self.project, self._kept.start, self.listener, key.kind != "metric").run(like)
+        rows = self._runner(key.kind != "metric").run(like)
         again = series_of(rows, self._processors(rows))
         measured = [one for one in again if replace(one.key, device=key.device) == key]
         history = [generation.values for generation in series.generations[:-1]]
