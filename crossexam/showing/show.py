@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from crossexam.judging.judge import Judgement
     from crossexam.runs.placement import Placement
     from crossexam.runs.runner import Progress
+    from crossexam.runs.why import Explanation
     from crossexam.watching.audit import Audit
     from crossexam.watching.check import Remark
     from crossexam.watching.compare import Comparison
-    from crossexam.watching.session import Explanation
 
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
