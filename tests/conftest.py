@@ -25,19 +25,18 @@ summary = "Two and two are four."
 [experiment.sums]
 tier = "exact"
 
-[[claim]]
+[[experiment.sums.claim]]
 id = "two-and-two"
 says = "Two and two are four."
 where = "nowhere"
 provenance = "derived"
-experiment = "sums"
 rule = { kind = "exact", metric = "total", target = 4, atol = 1e-12 }
 """
 CODE = """
 from suites.toy.method import add
 
 
-def sums(*, arm, seed, device):
+def sums():
     return {"total": add(2.0, 2.0)}
 """
 METHOD = """

@@ -70,14 +70,23 @@ class Needs(Validated):
 
 @dataclass(frozen=True)
 class Protocol(Validated):
-    """How an experiment is run, in words, so that a stranger can judge what it is comparable with."""
+    """How an experiment is run, in words, so that a stranger can judge what it is comparable with.
+
+    In the file `like = "other"` takes over what is not said again; it is resolved before anything is read or hashed.
+    """
 
     data: str = ""
+    """What is measured on."""
     split: str = ""
+    """Which part trains, validates, tests, and how it is drawn."""
     preprocessing: str = ""
+    """What is done to the data first."""
     model: str = ""
+    """Architecture and sizes."""
     optimiser: str = ""
+    """Optimiser and its fixed settings."""
     schedule: str = ""
+    """Steps, batches, learning-rate schedule."""
     tuning: str = ""
     """How the hyper-parameters of every arm were chosen."""
     checkpoint: str = ""
@@ -86,6 +95,13 @@ class Protocol(Validated):
     """Definition of the metric, and on how many examples."""
     deviations: str = ""
     """Where this departs from the paper ("none" is an answer)."""
+    sensitivity: str = ""
+    """What is shared, fixed and untuned, what was tried at other values, and whether a verdict turned."""
+
+    @property
+    def decides(self) -> dict[str, str]:
+        """All that a verdict depends on. What was tried beside it may be told later without starting a new series."""
+        return {name: text for name, text in asdict(self).items() if name != "sensitivity"}
 
 
 @dataclass(frozen=True)
@@ -93,14 +109,19 @@ class Artifact(Validated):
     """An expensive intermediate that trials share: a function of experiments.py, or `of`, returning named tensors."""
 
     name: str
+    """The key of its table: `[artifact.name]`."""
     of: str = ""
     """A function of baselines/, as `baselines.module:function`: papers that name it share what it builds."""
     by: tuple[str, ...] = ("seed",)
     """What it depends on: "seed", "arm" or names of parameters of the experiments that use it."""
     minutes: float = 10.0
+    """Wall-clock limit of building it."""
     memory_gib: float = 8.0
+    """Memory limit of building it."""
     cpus: int = 1
+    """Threads of building it."""
     data: tuple[str, ...] = ()
+    """Names in the catalogue of reference data."""
 
     def flaws(self) -> Iterator[Flaw]:
         if self.of and not SHARED.fullmatch(self.of):
@@ -117,15 +138,27 @@ class Experiment(Validated):
     """A function that measures, with its arms, seeds, parameter grid and needs."""
 
     name: str
-    tier: Tier
+    """The key of its table, `[experiment.name]`, and of its function in experiments.py."""
+    tier: Tier = "exact"
+    """exact: mathematics in float64, seconds. small: real data, minutes. full: the paper's own protocol."""
     arms: tuple[str, ...] = ("method",)
+    """What is compared: the method, baselines, ablations. Several need a function that takes `arm`."""
     seeds: int = 1
+    """How many. Several need a function that takes `seed`, or an artifact by seed."""
     params: Params = field(default_factory=dict)
+    """What the function is called with; a list of values is an axis of a grid."""
     needs: Needs = Needs()
+    """Data, packages, limits."""
     uses: tuple[str, ...] = ()
+    """Artifacts that are built first and passed as paths."""
     protocol: Protocol | None = None
+    """How it is run, in words; not for the exact tier."""
     first_seed: int = 0
     """The seeds are first_seed, first_seed + 1, ...; fresh ones confirm what was found on others."""
+    where: str = ""
+    """Where in the paper its claims stand, unless they say otherwise."""
+    provenance: Provenance | None = None
+    """How its claims are known, unless they say otherwise."""
 
     def flaws(self) -> Iterator[Flaw]:
         if self.seeds < 1:
@@ -167,6 +200,7 @@ class Decision(Validated):
     """The decision fields that a rule does not hold itself. Changed ones start a new series of verdicts."""
 
     alpha: float = 0.05
+    """Level of its tests and intervals."""
     n_min: int = 5
     """Fewest seeds for a verdict. Below it a statistical rule is inconclusive."""
     n_max: int = 20
@@ -195,14 +229,23 @@ class Claim(Validated):
     """One checkable statement of the paper, and the rule that turns rows into a verdict."""
 
     id: str
+    """Lower-case words joined by hyphens, unique within the paper."""
     says: str
+    """The statement in one sentence of our own that stands alone, symbols named."""
     where: str
+    """Section, table or page. Default: the experiment's."""
     provenance: Provenance
+    """How it is known: read in the abstract, the official code, ... or derived by us. Default: the experiment's."""
     experiment: str
+    """The experiment that it stands under: `[[experiment.NAME.claim]]`."""
     rule: Rule
+    """What turns rows into a verdict."""
     decision: Decision = Decision()
+    """Levels, seeds and environments of the decision."""
     expected: Verdict = "reproduced"
+    """The verdict that was found; any other makes a run fail."""
     finding: str = ""
+    """Where it is not "reproduced": what was measured, on what, what was tried."""
     version: int = 1
     """Raised by hand with every changed rule, protocol or decision, so that the change shows in the diff."""
 
@@ -223,19 +266,34 @@ class Claim(Validated):
 
 @dataclass(frozen=True)
 class Reported(Validated):
-    """One number of the paper in the ledger: asserted, tested small, listed only, or unobtainable and why."""
+    """One number of the paper in the ledger: asserted, tested small, listed only, or unobtainable and why.
+
+    In the file an entry may hold `values = [{ ... }, ...]`: one number for each, which fills in what the entry leaves
+    open.
+    """
 
     id: str
+    """Unique within the paper."""
     setting: str
+    """Data, model, hyper-parameters that the number belongs to."""
     metric: str
+    """What was measured."""
     where: str
+    """Table, figure or page."""
     provenance: Provenance
+    """How the number is known."""
     state: Literal["asserted", "small", "listed", "unobtainable"]
+    """Held by a claim; tested at small scale; only listed, or unobtainable, and then `why`."""
     method: Any = None
+    """The number of the method."""
     baseline: Any = None
+    """The number that it is compared with."""
     spread: str = ""
+    """What is printed after a plus-minus, and what it means."""
     claims: tuple[str, ...] = ()
+    """The claims that assert or test it."""
     why: str = ""
+    """Why it is not asserted."""
 
     def flaws(self) -> Iterator[Flaw]:
         if self.state == "asserted" and self.provenance not in ASSERTABLE:
@@ -248,13 +306,20 @@ class Reported(Validated):
 
 @dataclass(frozen=True)
 class Fault(Validated):
-    """A planted fault: a small edit of method.py that must turn at least one of `breaks` red."""
+    """A planted fault: a small edit of the suite's code that must turn at least one of `breaks` red."""
 
     id: str
+    """Unique within the paper."""
     says: str
+    """What is wrong with the edited code."""
     replace: str
+    """A text that occurs once in the file."""
     by: str
+    """What stands there instead."""
     breaks: tuple[str, ...]
+    """The claims that may turn red; at least one must."""
+    file: str = "method.py"
+    """The file of the suite that is edited."""
 
     def flaws(self) -> Iterator[Flaw]:
         if self.replace == self.by:
@@ -270,6 +335,7 @@ class Excused(Validated):
     mutant: str
     """Its name, as the audit prints it."""
     why: str
+    """Why it changes nothing that anybody could see."""
 
 
 @dataclass(frozen=True)
@@ -277,11 +343,19 @@ class About(Validated):
     """The `[paper]` table."""
 
     title: str
+    """The paper's."""
     arxiv: str
+    """Its number there."""
     summary: str
+    """What it claims, in one sentence."""
     field: str = "other"
+    """Where papers like it are listed: loss functions, calibration, distillation, ..."""
     venue: str = ""
+    """Where it was published."""
     code: str = ""
+    """The official repository, owner/name."""
+    no_full: str = ""
+    """Why there is no full tier, where the paper's whole protocol is exact or small."""
 
 
 @dataclass(frozen=True)
@@ -309,11 +383,15 @@ class Paper:
 
     def series(self, claim: Claim) -> str:
         """A digest of all that decides the claim: rule, decision and protocol. A new digest is a new series."""
-        experiment = self.experiments[claim.experiment]
+        protocol = self.experiments[claim.experiment].protocol
         decided_by = {
             "rule": [claim.rule.kind, asdict(claim.rule)],
             # Only what the file says, so that a new field with its default starts no new series.
             "decision": {k: v for k, v in asdict(claim.decision).items() if v != getattr(Decision(), k)},
-            "protocol": asdict(experiment.protocol) if experiment.protocol else None,
+            "protocol": protocol.decides if protocol else None,
         }
         return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
+
+    def registration(self, experiment: str) -> dict[str, str]:
+        """{claim: series} of an experiment's claims as they stand: what a row notes when its trial begins."""
+        return {claim.id: self.series(claim) for claim in self.claims if claim.experiment == experiment}

@@ -102,7 +102,7 @@ class Lines:
 
     @staticmethod
     def _resolve(parts: Key, counts: dict[Key, int], *, is_item: bool) -> Key:
-        """`[[claim]]` for the third time is ("claim", 2); `[claim.rule]` below it is ("claim", 2, "rule")."""
+        """`[[fault]]` for the third time is ("fault", 2); `[fault.x]` below it is ("fault", 2, "x")."""
         key: Key = ()
         for position, part in enumerate(parts):
             key += (part,)

@@ -25,7 +25,9 @@ class Rule(Validated):
     """Whether the rule needs several seeds; then its p-value enters Holm's correction within the paper."""
 
     metric: str = field(kw_only=True)
+    """What the experiment returns under this name."""
     at: Params = field(default_factory=dict, kw_only=True)
+    """Points of the parameter grid: a value or several for a parameter. What it does not name, it does not restrict."""
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -43,8 +45,11 @@ class Bounded(Rule):
     """A rule that holds a value against `at_most`, `at_least`, or a `target`."""
 
     at_most: float | None = None
+    """Upper bound."""
     at_least: float | None = None
+    """Lower bound."""
     target: float | None = None
+    """The value itself, within a tolerance or margin."""
 
     def flaws(self) -> Iterator[Flaw]:
         given = [name for name in ("at_most", "at_least", "target") if getattr(self, name) is not None]
@@ -66,8 +71,11 @@ class ExactRule(Bounded):
     kind: ClassVar[str] = "exact"
     statistical: ClassVar[bool] = False
     arm: str = "method"
+    """The arm that is looked at."""
     atol: float = 0.0
+    """Absolute tolerance about the target."""
     rtol: float = 0.0
+    """Tolerance relative to the target."""
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -105,15 +113,24 @@ class LevelRule(Rule):
 
     kind: ClassVar[str] = "level"
     reported: float
+    """The number of the paper."""
     reported_baseline: float
+    """The number that the paper compares it with."""
     margin: float
+    """How far off still counts as equal, or by how much the method must be better; fixed before the first run."""
     margin_reason: str
+    """Why that margin."""
     arm: str = "method"
     higher_is_better: bool = True
+    """Direction of the metric."""
     spread: float | None = None
+    """The spread that the paper prints, if it does."""
     spread_kind: SpreadKind = "unknown"
+    """What the printed spread is."""
     runs: int = 1
+    """Runs behind the printed number (1 if unstated)."""
     statistic: Literal["mean", "median"] = "mean"
+    """What the paper prints of its runs."""
     quantum: float = 0.0
     """The smallest step that the metric can make (1 / number of test examples): a floor under its uncertainty."""
 
@@ -146,7 +163,9 @@ class PairedRule(Rule):
     """A rule about the difference between two arms, paired over seeds."""
 
     baseline: str = field(kw_only=True)
+    """The arm that must be beaten."""
     method: str = field(default="method", kw_only=True)
+    """The arm that must win."""
     higher_is_better: bool = field(default=True, kw_only=True)
     quantum: float = field(default=0.0, kw_only=True)
 
@@ -178,6 +197,7 @@ class EffectRule(PairedRule):
 
     kind: ClassVar[str] = "effect"
     reported_method: float
+    """The method's number in the paper."""
     reported_baseline: float
     margin: float
     margin_reason: str
@@ -219,7 +239,9 @@ class TrendRule(Bounded):
 
     kind: ClassVar[str] = "trend"
     fit: Literal["slope", "exponent", "spearman", "given"] = field(kw_only=True)
+    """How one statistic per seed comes about."""
     over: str = ""
+    """The parameter that is fitted over."""
     arm: str = "method"
     margin: float = 0.0
     margin_reason: str = ""
@@ -249,7 +271,9 @@ class ResourceRule(Rule):
 
     kind: ClassVar[str] = "resource"
     reference: str
+    """The metric with the costs of what is compared with."""
     at_most: float
+    """The largest ratio."""
     arm: str = "method"
 
     @property

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,6 +44,9 @@ class Finding:
     point: str = ""
 
 
+Registered = Literal["before", "changed after", "unknown"]
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A claim's verdict, or the health that stands in its way."""
@@ -57,6 +60,8 @@ class Judgement:
     p_holm: float | None = None
     device: str = ""
     seeds: tuple[int, ...] = ()
+    registered: Registered = "unknown"
+    """Whether its rule, decision and protocol stood before its rows: in that case nothing was fitted to the outcome."""
 
     @property
     def as_expected(self) -> bool | None:
@@ -166,8 +171,17 @@ def judge_paper(
         found = [row for row in by_experiment.get(experiment.name, []) if row.seed in wanted]
         chosen = _one_setting(found, (setting or {}).get(experiment.name, ""), claim)
         absent = (obstacles or {}).get(experiment.name) or "not run yet"
-        judgements.append(_judge(claim, Evidence(experiment, chosen, wanted), absent, history))
+        judgement = _judge(claim, Evidence(experiment, chosen, wanted), absent, history)
+        judgements.append(replace(judgement, registered=registered(claim, paper.series(claim), chosen)))
     return _correct(paper, judgements)
+
+
+def registered(claim: Claim, series: str, rows: Iterable[Row]) -> Registered:
+    """Whether a claim stood as it stands (its `series`) when the trials behind these rows began."""
+    stood = {row.registered.get(claim.id, "") if row.registered else None for row in rows if row.arm in claim.rule.arms}
+    if not stood or None in stood:
+        return "unknown"  # rows of an older schema do not say
+    return "before" if stood == {series} else "changed after"
 
 
 def _one_setting(rows: Sequence[Row], preferred: str, claim: Claim) -> tuple[Row, ...]:

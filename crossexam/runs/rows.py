@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-SCHEMA = 1
-"""Version of the row's fields. Raise it with a migration in `store.MIGRATIONS`."""
+SCHEMA = 2
+"""Version of the row's fields. Raise it with what `from_json` makes of older ones.
+
+1: without `registered`. 2: as it is here.
+"""
 
 Health = Literal["done", "error", "timeout", "blocked"]
 Metrics = Mapping[str, float | list[float]]
@@ -43,11 +46,14 @@ class Row:
     """Digests of what the fingerprint is made of."""
     environment: str = ""
     """Digest of the environment; the store keeps its text."""
+    registered: Mapping[str, str] = field(default_factory=dict)
+    """{claim: digest of its rule, decision and protocol} as they stood when the trial began; empty in older rows."""
 
     @property
     def id(self) -> str:
-        """A digest of all fields: the same row imported twice is the same row."""
-        return digest(asdict(self))
+        """A digest of all fields: the same row imported twice is the same row, whatever schema it was written in."""
+        fields = asdict(self)
+        return digest(fields if self.registered else {k: v for k, v in fields.items() if k != "registered"})
 
     @property
     def name(self) -> str:
@@ -59,9 +65,9 @@ class Row:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Row:
-        """The row of a record of the current schema. Raises ValueError for any other."""
-        if record.get("schema") != SCHEMA:
-            raise ValueError(f"a row of schema {record.get('schema')!r}; this version reads schema {SCHEMA}")
+        """The row of a record of this or an earlier schema. Raises ValueError for any other."""
+        if record.get("schema") not in range(1, SCHEMA + 1):
+            raise ValueError(f"a row of schema {record.get('schema')!r}; this version reads schemas up to {SCHEMA}")
         return Row(**{name: value for name, value in record.items() if name != "schema"})
 
 

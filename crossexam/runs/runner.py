@@ -225,4 +225,5 @@ def _row(trial: Trial, outcome: Outcome, started: str) -> Row:
         cause=outcome.cause, tail="" if outcome.health == "done" else outcome.tail, started=started,
         seconds=round(outcome.seconds, 4), peak_memory_gib=outcome.peak_memory_gib, parts=trial.parts,
         environment=digest(outcome.environment) if outcome.environment else "",
+        registered=trial.paper.registration(trial.experiment.name),
     )  # fmt: skip

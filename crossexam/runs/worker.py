@@ -70,8 +70,10 @@ def _call(job: Job) -> dict[str, Any]:
 
 
 def wanted(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of arm, seed and device that a function takes."""
+    """Those of arm, seed and device that a function takes: all, if it takes any others (`**params`)."""
     parameters = inspect.signature(function).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return dict(given)
     return {name: value for name, value in given.items() if name in parameters}
 
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from crossexam.judging.judge import Finding, Judgement
     from crossexam.runs.placement import Placement
     from crossexam.runs.runner import Progress
-    from crossexam.showing.session import Explanation
     from crossexam.watching.audit import Audit
+    from crossexam.watching.check import Remark
     from crossexam.watching.compare import Comparison
+    from crossexam.watching.session import Explanation
 
 PIPE_WIDTH = 160
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
@@ -225,6 +226,7 @@ def audit(found: Audit) -> None:
     lists = (
         ("toothless (no fault turned them red)", found.toothless), ("metrics differ when repeated", found.unrepeatable),
         ("over budget", found.overspent), ("nothing was tuned", found.untuned),
+        ("rule or protocol changed after the rows", found.changed_after),
     )  # fmt: skip
     for title, names in lists:
         if names:
@@ -263,6 +265,16 @@ def comparison(found: Comparison) -> None:
         say(f"[bold]{escape(claim)}[/bold]: {a} in {escape(found.a)}, {b} in {escape(found.b)}")
     if not found.verdicts:
         say("No verdict differs.")
+
+
+def remarks(found: Mapping[str, Sequence[Remark]]) -> None:
+    """What is to be said of suites, what must be mended first."""
+    say = functools.partial(console().print, soft_wrap=True)
+    for slug, one_suite in found.items():
+        grave = sum(one.grave for one in one_suite)
+        say(f"[bold]{escape(slug)}[/bold]: {f'{grave} to mend' if grave else 'nothing to mend'}")
+        for one in sorted(one_suite, key=lambda one: not one.grave):
+            say(f"  {escape(str(one))}" if one.grave else f"  [dim]({escape(str(one))})[/dim]")
 
 
 def failures(rows: Sequence[Row]) -> None:
@@ -390,6 +402,7 @@ def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
         "p_holm": one.p_holm,
         "device": one.device,
         "seeds": list(one.seeds),
+        "registered": one.registered,
         "findings": [_finding_record(finding) for finding in one.findings],
         "finding": claim.finding,
     }

@@ -44,12 +44,13 @@ REPEATED_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Faulty:
-    """A fault: the whole text of method.py with one thing wrong."""
+    """A fault: the whole text of a file of the suite with one thing wrong."""
 
     id: str
     kind: str
     """"listed" in paper.toml, or "generated"."""
     says: str
+    file: str
     source: str
     breaks: tuple[str, ...] = ()
     excused: str = ""
@@ -100,6 +101,8 @@ class Audit:
     unrepeatable: tuple[str, ...]
     overspent: tuple[str, ...]
     untuned: tuple[str, ...]
+    changed_after: tuple[str, ...] = ()
+    """Claims whose rule, decision or protocol is not the one that stood when their trials began."""
 
     def survivors(self, kind: str) -> list[Mapping[str, Any]]:
         """Faults of a kind that were tried, that no claim noticed, and that nobody has excused."""
@@ -153,6 +156,7 @@ class Auditor:
             faults=tuple(_record(trace) for trace in traces), toothless=self._toothless(traces),
             null_control=null_control, placebo=placebo, alarm_rate=_alarm_rate([*null_control, *placebo]),
             unrepeatable=unrepeatable, overspent=tuple(self._overspent()), untuned=tuple(self._untuned()),
+            changed_after=tuple(self._changed_after()),
         )  # fmt: skip
 
     # Faults.
@@ -217,31 +221,35 @@ class Auditor:
 
     def all_faults(self) -> list[Faulty]:
         """The listed faults, and those made by this audit."""
-        text = (self.paper.folder / "method.py").read_text(encoding="utf-8")
-        excused = {one.mutant: one.why for one in self.paper.excused}
+        files = ["method.py", *sorted({fault.file for fault in self.paper.faults} - {"method.py"})]
+        texts = {file: (self.paper.folder / file).read_text(encoding="utf-8") for file in files}
         listed = [
-            Faulty(fault.id, "listed", fault.says, text.replace(fault.replace, fault.by), fault.breaks)
-            for fault in self.paper.faults
+            Faulty(one.id, "listed", one.says, one.file, texts[one.file].replace(one.replace, one.by), one.breaks)
+            for one in self.paper.faults
         ]
-        module = f"{self.paper.package}.method"
-        reached = {
-            key.partition(":")[2]
-            for experiment in self._audited()
-            for key in self.project.digests((f"{self.paper.package}.experiments", experiment.name))
-            if key.startswith(f"{module}:")
-        }
-        generated = sample(mutants(text, reached), GENERATED)
-        return listed + [
-            Faulty(one.name, "generated", one.diff, one.source, excused=excused.get(one.name, "")) for one in generated
+        excused = {one.mutant: one.why for one in self.paper.excused}
+        made = [
+            Faulty(name, "generated", one.diff, file, one.source, excused=excused.get(name, ""))
+            for file, text in texts.items()
+            for one in mutants(text, self._reached(file))
+            for name in (one.name if file == "method.py" else f"{Path(file).stem}.{one.name}",)
         ]
+        return listed + sample(made, GENERATED)
+
+    def _reached(self, file: str) -> set[str]:
+        """The definitions of a file that audited experiments depend on."""
+        module = f"{self.paper.package}.{Path(file).stem}"
+        roots = [(f"{self.paper.package}.experiments", experiment.name) for experiment in self._audited()]
+        keys = {key for root in roots for key in self.project.digests(root)}
+        return {key.partition(":")[2] for key in keys if key.startswith(f"{module}:")}
 
     def _audited(self) -> list[Experiment]:
         return [experiment for experiment in self.paper.experiments.values() if experiment.tier in TIERS]
 
     def _reach(self, fault: Faulty) -> list[Experiment]:
         """Audited experiments whose code the fault changes: first those of the claims it names, then by cost."""
-        text = (self.paper.folder / "method.py").read_text(encoding="utf-8")
-        module = f"{self.paper.package}.method"
+        text = (self.paper.folder / fault.file).read_text(encoding="utf-8")
+        module = f"{self.paper.package}.{Path(fault.file).stem}"
         changed = {f"{module}:{name}" for name in changed_definitions(text, fault.source)}
         named = {claim.experiment for claim in self.paper.claims if claim.id in fault.breaks}
         reached = [
@@ -379,6 +387,12 @@ class Auditor:
             if protocol and protocol.tuning.lower().startswith("none"):
                 yield f"{name}: {protocol.tuning}"
 
+    def _changed_after(self) -> Iterator[str]:
+        """Claims that were changed when their rows were there already."""
+        for one in judge_paper(self.paper, self._rows, self._subjects):
+            if one.registered == "changed after":
+                yield one.claim.id
+
 
 class Laboratory:
     """A project of faulty copies of one suite; baselines and reference data are those of the real one."""
@@ -395,7 +409,7 @@ class Laboratory:
         """A copy of the suite with the fault. It keeps its slug, so that its trials have the seeds of the original."""
         folder = self.root / "suites" / f"{self.paper.folder.name}_{number}"
         shutil.copytree(self.paper.folder, folder, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
-        (folder / "method.py").write_text(fault.source, encoding="utf-8")
+        (folder / fault.file).write_text(fault.source, encoding="utf-8")
         for file in folder.glob("*.py"):
             text = file.read_text(encoding="utf-8")
             file.write_text(text.replace(self.paper.package, f"suites.{folder.name}"), encoding="utf-8")
@@ -435,6 +449,6 @@ def as_record(audit: Audit) -> dict[str, Any]:
 def from_record(record: Mapping[str, Any]) -> Audit:
     """The audit of `as_record`."""
     controls = {name: tuple(Control(**one) for one in record[name]) for name in ("null_control", "placebo")}
-    names = ("faults", "toothless", "unrepeatable", "overspent", "untuned", "alarm_rate")
-    tuples = {name: tuple(record[name]) for name in names}
+    names = ("faults", "toothless", "unrepeatable", "overspent", "untuned", "alarm_rate", "changed_after")
+    tuples = {name: tuple(record[name]) for name in names if name in record}
     return Audit(**{**record, **tuples, **controls})

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 COMPARISONS: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -19,6 +20,7 @@ COMPARISONS: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
 SIGNS: Mapping[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
 }  # fmt: skip
+T = TypeVar("T")
 REDUCTIONS = {
     "mean": "sum", "sum": "mean", "max": "min", "min": "max", "amax": "amin", "amin": "amax", "argmax": "argmin",
     "argmin": "argmax", "exp": "expm1", "expm1": "exp", "log": "log1p", "log1p": "log", "sqrt": "square",
@@ -53,7 +55,7 @@ def mutants(source: str, functions: Iterable[str]) -> list[Mutant]:
     return found
 
 
-def sample(found: list[Mutant], count: int, seed: int = 0) -> list[Mutant]:
+def sample(found: list[T], count: int, seed: int = 0) -> list[T]:
     """`count` of them, drawn without replacement, in the order of the text."""
     drawn = random.Random(seed).sample(range(len(found)), min(count, len(found)))
     return [found[index] for index in sorted(drawn)]

@@ -19,7 +19,7 @@ from crossexam.runs.rows import Row, canonical
 from crossexam.runs.runner import Listener, Runner
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
-from crossexam.showing import session
+from crossexam.watching import session
 from crossexam.watching.watch import (
     Processors,
     Score,

@@ -94,12 +94,11 @@ mutant = "add:sign:1"
 why = "Plus or minus nothing."
 """
 CLAIM = """
-[[claim]]
+[[experiment.{experiment}.claim]]
 id = "{id}"
 says = "It is so."
 where = "nowhere"
 provenance = "derived"
-experiment = "{experiment}"
 rule = {{ {rule} }}
 """
 CLAIMS = (

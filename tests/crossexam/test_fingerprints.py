@@ -21,12 +21,11 @@ tier = "exact"
 [experiment.plain]
 tier = "exact"
 
-[[claim]]
+[[experiment.focal.claim]]
 id = "focal"
 says = "A number."
 where = "nowhere"
 provenance = "derived"
-experiment = "focal"
 rule = { kind = "exact", metric = "x", at_least = 0 }
 """
 EXPERIMENTS = '''

@@ -34,12 +34,11 @@ seeds = {TRIALS // 4}
 params = {{ size = [3, 4] }}
 uses = ["base"]
 
-[[claim]]
+[[experiment.draws.claim]]
 id = "method-above-base"
 says = "The method is above its baseline."
 where = "nowhere"
 provenance = "derived"
-experiment = "draws"
 rule = {{ kind = "order", metric = "value", baseline = "base" }}
 """
 CODE = """

@@ -12,12 +12,11 @@ from crossexam.facts.problems import BadFile, Lines
 from tests.conftest import TOML, Sandbox
 
 LEVEL = """
-[[claim]]
+[[experiment.sums.claim]]
 id = "accuracy"
 says = "It reaches 73.5 %."
 where = "Table 1"
 provenance = "paper-text"
-experiment = "sums"
 decision = { n_min = 1 }
 rule = { kind = "level", metric = "total", reported = 73.5, reported_baseline = 72.5, margin = 0.5, margin_reason = "half the gain" }
 """
@@ -48,11 +47,16 @@ def test_good_file_becomes_frozen_objects(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ('provenance = "derived"\n', "", "claim[0].provenance is missing"),
+        ('provenance = "derived"\n', "", "experiment.sums.claim[0].provenance is missing"),
         ('metric = "total"', 'metrik = "total"', "did you mean 'metric'?"),
         ('kind = "exact"', 'kind = "exactly"', "did you mean 'exact'?"),
         ('tier = "exact"', 'tier = "exat"', "did you mean 'exact'?"),
-        ('experiment = "sums"', 'experiment = "sum"', "did you mean 'sums'?"),
+        ("[[experiment.sums.claim]]", "[[claim]]", "claims stand under their experiment"),
+        ("[experiment.sums]\n", "[experiment.sums]\nparams = { base = 2 }\n", "sums() does not take"),
+        ("[experiment.sums]\n", '[experiment.sums]\narms = ["method", "other"]\n', "sums() takes no `arm`"),
+        ("[experiment.sums]\n", "[experiment.sums]\nseeds = 5\n", "sums() takes no `seed`"),
+        ("[experiment.sums]\n", '[experiment.sums]\nprotocol = { like = "sum" }\n', "did you mean 'sums'?"),
+        ("[experiment.sums]\n", '[experiment.sums]\nprotocol = { like = "sums" }\n', "leads back to 'sums'"),
         ("[experiment.sums]", '[experiment.sums]\narms = ["other"]', "names the arm 'method'"),
         ("[experiment.sums]", "[experiment.sums]\nseeds = 0", "experiment.sums.seeds is 0"),
         ("[experiment.sums]", "[experiment.sums]\nseeds = true", "it must be of type int"),
@@ -129,6 +133,113 @@ def test_fault_must_quote_a_text_that_occurs_once(sandbox: Sandbox) -> None:
     fault = '[[fault]]\nid = "f"\nsays = "x"\nreplace = "a * b"\nby = "a - b"\nbreaks = ["two-and-two"]\n'
     assert any("occurs 0 times" in line for line in refusals(sandbox, TOML + fault))
     assert load(sandbox, TOML + fault.replace("a * b", "a + b")).faults[0].by == "a - b"
+
+
+def test_fault_may_name_another_file_of_its_suite(sandbox: Sandbox) -> None:
+    fault = '[[fault]]\nid = "f"\nsays = "x"\nreplace = "add(2.0, 2.0)"\nby = "5"\nbreaks = ["two-and-two"]\n'
+    assert any("occurs 0 times in method.py" in line for line in refusals(sandbox, TOML + fault))
+    assert load(sandbox, TOML + fault + 'file = "experiments.py"\n').faults[0].file == "experiments.py"
+    for elsewhere in ("kernels.py", "../../suites/__init__.py", "paper.toml"):
+        found = refusals(sandbox, TOML + fault + f'file = "{elsewhere}"\n')
+        assert any("name a Python file of the suite" in line for line in found), elsewhere
+
+
+def test_function_may_be_imported_and_must_be_given_what_it_requires(sandbox: Sandbox) -> None:
+    folder = sandbox.suite(code="from suites.toy.exact import sums\n")
+    (folder / "exact.py").write_text("def sums(*, base, seed=0, size=1):\n    return {'total': base}\n")
+    with pytest.raises(BadFile, match="gives no 'base', which sums\\(\\) requires"):
+        load_paper(folder)
+    (folder / "paper.toml").write_text(
+        TOML.replace("[experiment.sums]\n", "[experiment.sums]\nparams = { base = 4.0 }\n")
+    )
+    assert load_paper(folder).experiments["sums"].params == {"base": 4.0}
+
+
+def test_artifact_brings_seeds_and_must_be_taken(sandbox: Sandbox) -> None:
+    toml = TOML.replace("[experiment.sums]", '[artifact.made]\nby = ["seed", "size"]\n\n[experiment.sums]').replace(
+        'tier = "exact"\n', 'tier = "exact"\nseeds = 5\nuses = ["made"]\nparams = { size = 2 }\n'
+    )
+    code = "def made(*, {}):\n    return {{}}\n\n\ndef sums(*, {}):\n    return {{'total': 4}}\n"
+    sandbox.suite(toml, code.format("seed, size", "made, size"))
+    assert load_paper(sandbox.root / "suites" / "toy").artifacts["made"].by == ("seed", "size")
+    sandbox.suite(toml, code.format("seed", "size"))
+    with pytest.raises(BadFile) as caught:
+        load_paper(sandbox.root / "suites" / "toy")
+    assert [f"{one.key} {one.wrong}" for one in caught.value.problems] == [
+        "artifact.made.by gives 'size', which made() does not take",
+        "experiment.sums.uses gives 'made', which sums() does not take",
+    ]
+
+
+PROTOCOLS = """
+[experiment.first.protocol]
+data = "digits"
+model = "MLP"
+tuning = "none"
+evaluation = "accuracy"
+deviations = "none"
+sensitivity = "epochs at 10 and 90: the verdict stays"
+
+[experiment.second]
+protocol = { like = "first", model = "CNN" }
+
+[experiment.third]
+protocol = { like = "second", data = "letters" }
+
+"""
+
+
+def test_protocol_takes_over_what_it_does_not_say_again(sandbox: Sandbox) -> None:
+    code = "def sums():\n    return {}\n"
+    code += "".join(f"\n\ndef {name}():\n    return {{}}\n" for name in ("first", "second", "third"))
+    folder = sandbox.suite(PROTOCOLS + TOML, code)
+    third = load_paper(folder).experiments["third"].protocol
+    assert third is not None
+    assert (third.data, third.model, third.evaluation, third.sensitivity) == ("letters", "CNN", "accuracy", "")
+
+
+def test_changed_protocol_starts_a_new_series_of_all_that_are_like_it(sandbox: Sandbox) -> None:
+    code = "def sums():\n    return {}\n" + "".join(
+        f"\n\ndef {name}():\n    return {{}}\n" for name in ("first", "second", "third")
+    )
+    copied = TOML.replace("[experiment.sums]\n", '[experiment.sums]\nprotocol = { like = "third" }\n')
+
+    def series(protocols: str) -> str:
+        paper = load_paper(sandbox.suite(protocols + copied, code))
+        return paper.series(paper.claims[0])
+
+    first = series(PROTOCOLS)
+    assert series(PROTOCOLS.replace("10 and 90", "10 and 100")) == first  # what was tried beside it decides nothing
+    assert series(PROTOCOLS.replace("CNN", "ResNet")) != first
+
+
+def test_claims_take_where_and_provenance_from_their_experiment(sandbox: Sandbox) -> None:
+    toml = TOML.replace('where = "nowhere"\nprovenance = "derived"\n', "").replace(
+        "[experiment.sums]\n", '[experiment.sums]\nwhere = "Section 2"\nprovenance = "paper-text"\n'
+    )
+    claim = load(sandbox, toml).claims[0]
+    assert (claim.where, claim.provenance, claim.experiment) == ("Section 2", "paper-text", "sums")
+
+
+def test_ledger_entry_with_a_table_of_values_is_one_number_each(sandbox: Sandbox) -> None:
+    entry = """
+[[reported]]
+setting = "toy"
+where = "Table 1"
+provenance = "recalled"
+state = "listed"
+why = "nobody has seen them"
+values = [
+  { id = "n1", metric = "accuracy", method = 73.5 },
+  { id = "n2", metric = "loss", method = 0.5, baseline = 0.75 },
+]
+"""
+    first, second = load(sandbox, TOML + entry).reported
+    assert (first.metric, first.setting, first.why) == ("accuracy", "toy", "nobody has seen them")
+    assert (second.method, second.baseline) == (0.5, 0.75)
+    twice = refusals(sandbox, TOML + entry.replace('id = "n2"', 'id = "n1", setting = "other"'))
+    assert any("'n1' is used twice" in line for line in twice)
+    assert any("is said by the entry already" in line for line in twice)
 
 
 def test_lines_of_tables_arrays_and_multiline_strings() -> None:

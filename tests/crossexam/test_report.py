@@ -16,11 +16,12 @@ import pytest
 
 from crossexam.facts.paper import Paper
 from crossexam.facts.project import find_paper, suite_folders
+from crossexam.runs.committed import committed_audits, committed_rows
 from crossexam.runs.plan import Selection, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
 from crossexam.showing.report.figures import Panel, Plan, _draw, costs_of, figures_of, power_law
-from crossexam.showing.report.site import Site, build, committed, gather
+from crossexam.showing.report.site import Site, build, gather
 from crossexam.showing.report.status import results_readme, with_status
 from tests.conftest import ROOT, Sandbox
 
@@ -38,20 +39,18 @@ arms = ["method", "base"]
 seeds = 5
 params = {{ size = [1, 2, 4] }}
 
-[[claim]]
+[[experiment.arms.claim]]
 id = "better"
 says = '''Better {WICKED}.'''
 where = "nowhere"
 provenance = "derived"
-experiment = "arms"
 rule = {{ kind = "order", metric = "score", baseline = "base" }}
 
-[[claim]]
+[[experiment.arms.claim]]
 id = "grows"
 says = "The score grows with the size."
 where = "nowhere"
 provenance = "derived"
-experiment = "arms"
 rule = {{ kind = "trend", metric = "score", fit = "slope", over = "size", at_least = 0 }}
 
 [[reported]]
@@ -195,7 +194,7 @@ def test_every_loss_stands_on_one_axis_of_cost(toy_site: tuple[Site, Path], tmp_
 
 def the_site() -> Site:
     papers = [find_paper(ROOT, slug) for slug in suite_folders(ROOT)]
-    rows, audits = committed(ROOT)
+    rows, audits = list(committed_rows(ROOT)), committed_audits(ROOT)
     return gather(papers, Project(ROOT), rows, audits)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.runs.rows import Row
+from crossexam.runs.rows import Row, canonical, digest
 from crossexam.runs.store import MIGRATIONS, Store, StoreError
 from tests.conftest import ROOT, Sandbox
 
@@ -31,6 +31,18 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
         assert store.rows("toy") == [row(0, metrics={"m": 0.1 + 0.2, "list": [1e-300, 2.0]})]
         assert store.done(row(0).fingerprint) is not None
         assert store.done("f" * 32) is None
+
+
+def test_rows_of_an_older_schema_are_read_and_stay_who_they_are(tmp_path: Path) -> None:
+    """Schema 1 had no `registered`: what its trials' rules were is unknown, and importing twice does not double them."""
+    record = {name: value for name, value in row(0).as_json().items() if name != "registered"} | {"schema": 1}
+    old = Row.from_json(record)
+    assert old.registered == {}
+    assert old.id == digest({name: value for name, value in record.items() if name != "schema"})
+    line = canonical({"kind": "row", **record})
+    with Store(tmp_path) as store:
+        assert [store.load([line], "x").new for _ in range(2)] == [1, 0]
+    assert row(0, registered={"c": "s"}).id != row(0).id
 
 
 def test_rows_are_append_only(tmp_path: Path) -> None:
@@ -134,7 +146,7 @@ def test_locks_exclude_other_processes_and_die_with_them(tmp_path: Path) -> None
 def test_two_runs_at_once_share_the_work(sandbox: Sandbox) -> None:
     toml = (
         '[paper]\ntitle = "t"\narxiv = "0"\nsummary = "s"\n[experiment.e]\ntier = "exact"\nseeds = 6\n'
-        '[[claim]]\nid = "c"\nsays = "s"\nwhere = "w"\nprovenance = "derived"\nexperiment = "e"\n'
+        '[[experiment.e.claim]]\nid = "c"\nsays = "s"\nwhere = "w"\nprovenance = "derived"\n\n'
         'rule = { kind = "exact", metric = "m", target = 1 }\n'
     )
     sandbox.suite(toml, "import time\n\n\ndef e(*, arm, seed, device):\n    time.sleep(0.5)\n    return {'m': 1.0}\n")

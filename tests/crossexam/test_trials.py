@@ -29,12 +29,11 @@ tier = "exact"
 arms = {list(ARMS)}
 needs = {{ minutes = 0.1, memory_gib = 0.5, disk_gib = 0.05 }}
 
-[[claim]]
+[[experiment.misbehave.claim]]
 id = "good-one"
 says = "One is one."
 where = "nowhere"
 provenance = "derived"
-experiment = "misbehave"
 rule = {{ kind = "exact", metric = "one", arm = "good", target = 1 }}
 """
 CODE = """
@@ -215,12 +214,11 @@ seeds = 2
 params = { size = [3, 4] }
 uses = ["weights"]
 
-[[claim]]
+[[experiment.reads.claim]]
 id = "same-artifact"
 says = "Both arms get the artifact of their seed."
 where = "nowhere"
 provenance = "derived"
-experiment = "reads"
 rule = { kind = "exact", metric = "wrong", at_most = 0 }
 """
 ARTIFACT_CODE = """
@@ -268,6 +266,27 @@ def test_papers_share_an_artifact_of_the_shared_ground(sandbox: Sandbox) -> None
     assert "name a function of the shared ground, as baselines.module:function" in sandbox.run("run", "toy").stderr
 
 
+def test_shared_artifact_is_seeded_by_its_place_not_by_who_builds_it_first(sandbox: Sandbox) -> None:
+    """What it draws from the global generators is bit for bit the same, in whichever order two papers ask for it."""
+    toml = ARTIFACT_TOML.replace("[artifact.weights]\n", '[artifact.weights]\nof = "baselines.shared:weights"\n')
+    (sandbox.root / "baselines").mkdir()
+    (sandbox.root / "baselines" / "__init__.py").touch()
+    drawing = ARTIFACT_CODE.partition("def reads")[0].replace("torch.full((size,), float(seed))", "torch.randn(size)")
+    (sandbox.root / "baselines" / "shared.py").write_text(drawing)
+    code = ARTIFACT_CODE.replace("def weights", "def unused").replace("(w != seed).any()", "False")
+    for name in ("toy", "twin"):
+        sandbox.suite(toml, code, name=name)
+    built = []
+    for order in (("toy", "twin"), ("twin", "toy")):
+        results = "-".join(order)
+        for name in order:
+            sandbox.json("run", name, CROSSEXAM_RESULTS=results)
+        files = sorted((sandbox.root / results / "artifacts").glob("*.safetensors"))
+        built.append({file.name: file.read_bytes() for file in files})
+    assert len(built[0]) == 4
+    assert built[0] == built[1]
+
+
 def test_broken_artifact_fails_its_users_with_its_cause(sandbox: Sandbox) -> None:
     broken = ARTIFACT_CODE.replace('return {"w"', 'raise RuntimeError("no convergence")\n    return {"w"')
     sandbox.suite(ARTIFACT_TOML, broken)
@@ -289,12 +308,11 @@ tier = "exact"
 arms = ["method", "other"]
 seeds = 2
 
-[[claim]]
+[[experiment.draws.claim]]
 id = "draws"
 says = "A draw is below one."
 where = "nowhere"
 provenance = "derived"
-experiment = "draws"
 rule = { kind = "exact", metric = "python", at_most = 1 }
 """
 RANDOM_CODE = """

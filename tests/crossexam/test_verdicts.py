@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -227,6 +228,19 @@ def test_judging_rows() -> None:
     assert (
         judge(paper_with(ORDER), rows_of({"method": WIN["base"], "base": WIN["method"]}))[0].verdict == "not reproduced"
     )
+
+
+@pytest.mark.parametrize(
+    ("noted", "expected"), [({}, "unknown"), ({"c0": "series"}, "before"), ({"c0": "x"}, "changed after"),
+                            ({"other": "x"}, "changed after")],
+)  # fmt: skip
+def test_a_verdict_says_whether_its_rule_stood_before_its_rows(noted: dict[str, str], expected: str) -> None:
+    paper = paper_with(ORDER)
+    stood = {claim: paper.series(paper.claims[0]) if text == "series" else text for claim, text in noted.items()}
+    rows = [replace(row, registered=stood) for row in rows_of(WIN)]
+    assert judge(paper, rows)[0].registered == expected
+    # One older row leaves it open, one row taken under another rule shows that it was changed.
+    assert judge(paper, [replace(rows[0], registered={}), *rows[1:]])[0].registered == "unknown"
 
 
 def test_holm_holds_back_what_passes_only_alone() -> None:

@@ -197,12 +197,11 @@ summary = "Something that may move."
 tier = "exact"
 seeds = 5
 
-[[claim]]
+[[experiment.draws.claim]]
 id = "below-two"
 says = "Draws are below two."
 where = "nowhere"
 provenance = "derived"
-experiment = "draws"
 rule = { kind = "exact", metric = "value", at_most = 2 }
 """
 DRAWS = """

@@ -16,10 +16,11 @@ import jinja2
 
 from crossexam.facts.paper import TIERS, Experiment, Paper
 from crossexam.judging.judge import Judgement, judge_paper
+from crossexam.runs.committed import committed_audits, committed_rows
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
-from crossexam.runs.store import Store, read_export
+from crossexam.runs.store import Store
 from crossexam.showing import show
 from crossexam.showing.report.figures import Figure, draw, draw_costs, figures_of
 from crossexam.watching.audit import Audit, from_record
@@ -157,28 +158,13 @@ def _page(
 
 def sources(root: Path, store: Store, papers: Sequence[Paper]) -> tuple[list[Row], dict[str, dict[str, Any]]]:
     """Rows of the store and committed ones, each once, oldest first; the last audit of each paper."""
-    rows, audits = committed(root)
+    rows, audits = list(committed_rows(root)), committed_audits(root)
     found = {row.id: row for row in [*rows, *store.rows()]}
     for paper in papers:
         kept = store.audit(paper.slug)
         if kept and kept["at"] >= audits.get(paper.slug, {"at": ""})["at"]:
             audits[paper.slug] = kept
     return sorted(found.values(), key=lambda row: row.started), audits
-
-
-def committed(root: Path) -> tuple[list[Row], dict[str, dict[str, Any]]]:
-    """The rows and audits under results/reference."""
-    folder = root / "results" / "reference"
-    rows = [
-        row
-        for file in sorted(folder.glob("*.jsonl"))
-        for row in read_export(file.read_text(encoding="utf-8").splitlines(), file.name)[0]
-    ]
-    audits = {
-        file.name.removesuffix(".audit.json"): json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted(folder.glob("*.audit.json"))
-    }
-    return rows, audits
 
 
 def build(site: Site, root: Path, out: Path, kept: Path, jobs: int) -> int:
@@ -227,7 +213,8 @@ def _environment() -> jinja2.Environment:
 def _methods(site: Site, root: Path) -> list[dict[str, Any]]:
     """What there is to import: the public functions and classes of every suite's method.py and of the baselines."""
     files = [(page.slug, page.paper.folder / "method.py") for page in site.pages]
-    files += [(f"baselines/{file.stem}", file) for file in sorted((root / "baselines").glob("[a-z]*.py"))]
+    shared = sorted((root / "baselines").rglob("[a-z]*.py"))
+    files += [(str(file.relative_to(root).with_suffix("")), file) for file in shared]
     found = []
     for title, file in files:
         if file.is_file():

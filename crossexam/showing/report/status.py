@@ -1,9 +1,10 @@
-"""The same data as text: results/README.md, and the table between two marks in the project's README."""
+"""What Markdown says of the results: results/README.md, the table in the project's README, maps of suites' files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from crossexam.facts.files import with_file_map
 from crossexam.showing.report.site import Site
 
 BEGIN, END = "<!-- status: written by `crossexam report --status` -->", "<!-- end of status -->"
@@ -50,7 +51,10 @@ def with_status(readme: str, site: Site) -> str:
 
 
 def write_status(site: Site, root: Path) -> None:
-    """Write both."""
+    """Write all of it."""
+    for page in site.pages:
+        readme = page.paper.folder / "README.md"
+        readme.write_text(with_file_map(readme.read_text(encoding="utf-8"), page.paper.folder), encoding="utf-8")
     (root / "results" / "README.md").write_text(results_readme(site), encoding="utf-8")
     readme = root / "README.md"
     readme.write_text(with_status(readme.read_text(encoding="utf-8"), site), encoding="utf-8")

@@ -12,10 +12,11 @@ import click
 from crossexam.facts.project import find_paper, project_root, results_folder
 from crossexam.runs.source import Project
 from crossexam.showing import show
-from crossexam.showing.cli import (
+from crossexam.showing.app import (
     AS_EXPECTED,
     AS_JSON,
     DIFFERS,
+    JOBS,
     PAPERS,
     BadUsage,
     Slugs,
@@ -27,8 +28,6 @@ from crossexam.showing.cli import (
     write,
 )
 
-JOBS = click.option("--jobs", type=int, help="CPUs to use. Default: all.")
-
 
 @app.command("audit", epilog="Example: crossexam audit credit-iv --minutes 10")
 @PAPERS
@@ -38,7 +37,7 @@ JOBS = click.option("--jobs", type=int, help="CPUs to use. Default: all.")
 @AS_JSON
 def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path | None, as_json: bool) -> int:
     """Could the verdicts have gone the other way? Planted and generated faults, null control, placebo, repetition."""
-    from crossexam.showing import session  # here, so that other commands need not wait for it
+    from crossexam.watching import session  # here, so that other commands need not wait for it
     from crossexam.watching.audit import as_record
 
     if minutes <= 0:
@@ -127,7 +126,8 @@ def report(
     papers: Slugs, out: Path, sides: tuple[str, str] | None, status: bool, jobs: int | None, as_json: bool
 ) -> int:
     """A static site from rows alone: the ledger, and a page per paper. It opens from a file, without a network."""
-    from crossexam.showing.report.site import build, committed, gather, sources
+    from crossexam.runs.committed import committed_audits, committed_rows
+    from crossexam.showing.report.site import build, gather, sources
     from crossexam.showing.report.status import write_status
     from crossexam.watching.compare import compare as compared
     from crossexam.watching.compare import side
@@ -135,7 +135,7 @@ def report(
     root = project_root()
     chosen = chosen_papers(root, papers)
     if status:
-        rows, audits = committed(root)
+        rows, audits = list(committed_rows(root)), committed_audits(root)
         write_status(gather(chosen, Project(root), rows, audits), root)
         return AS_EXPECTED
     started = time.monotonic()

@@ -1,0 +1,124 @@
+"""The application: its group of commands, exit codes, and what several commands share."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from crossexam import __version__
+from crossexam.facts.paper import TIERS, Paper, Tier
+from crossexam.facts.problems import did_you_mean
+from crossexam.facts.project import find_paper, results_folder, suite_folders
+from crossexam.runs.plan import Selection
+from crossexam.runs.store import Store
+
+AS_EXPECTED, DIFFERS, BAD_USAGE, FAILED, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes: 1 a verdict differs, 2 bad usage or a bad suite, 3 a trial failed, 4 a fault of the harness itself."""
+
+COMMANDS = {
+    "suites": ("list", "show", "check", "new", "schema"),
+    "runs": ("plan", "run", "judge", "why", "export", "import"),
+    "data": ("data",),
+    "watch": ("audit", "nightly", "compare", "bisect", "report"),
+}
+"""{module below `showing`, without "commands_": the commands that it registers}; only the one that is called loads."""
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are asked for: `list` does not wait for what `audit` needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(name for names in COMMANDS.values() for name in names)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        for module, names in COMMANDS.items():
+            if name in names:
+                importlib.import_module(f"crossexam.showing.commands_{module}")
+        return super().get_command(ctx, name)
+
+
+class BadUsage(Exception):
+    """An option or argument that cannot be meant."""
+
+
+Slugs = tuple[str, ...]
+F = TypeVar("F", bound=Callable[..., Any])
+
+PAPERS = click.argument("papers", nargs=-1, metavar="[PAPER]...")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+JOBS = click.option("--jobs", type=int, help="CPUs to use. Default: all.")
+OFFLINE = click.option("--offline", is_flag=True, help="Fetch no data.")
+
+
+def selecting(command: F) -> F:
+    """The arguments that pick trials; the command gets them as one `selection`."""
+
+    @functools.wraps(command)
+    def gathered(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | None, **rest: Any) -> Any:
+        return command(selection=_selection(tiers, keyword, seeds, first_seed), **rest)
+
+    for decorate in (
+        click.option("--first-seed", type=int, help="The first seed, such as 1000 for fresh ones."),
+        click.option("--seeds", type=int, help="Seeds per experiment, instead of those of the file."),
+        click.option("-k", "keyword", default="", help="Only experiments and claims whose name holds this."),
+        click.option("--tier", "tiers", multiple=True, help="exact, small or full; may be repeated. Default: all."),
+        PAPERS,
+    ):
+        gathered = decorate(gathered)
+    return gathered  # type: ignore[return-value]
+
+
+@click.group(cls=Lazy, epilog="Start with `crossexam list`, then `crossexam run softmax-ghosts --tier exact`.")
+@click.version_option(__version__)
+def app() -> None:
+    """Cross-examine what machine-learning papers claim."""
+
+
+def chosen_papers(root: Path, slugs: Slugs) -> list[Paper]:
+    return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
+
+
+def workers(jobs: int | None) -> int:
+    from crossexam.watching import session
+
+    if jobs is not None and jobs < 1:
+        raise BadUsage(f"--jobs {jobs}: at least 1")
+    return jobs or session.default_jobs()
+
+
+def _selection(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | None) -> Selection:
+    known = {str(tier): tier for tier in TIERS}
+    for tier in tiers:
+        if tier not in known:
+            raise BadUsage(f"--tier {tier}: {did_you_mean(tier, known)}")
+    if seeds is not None and seeds < 1:
+        raise BadUsage(f"--seeds {seeds}: at least 1")
+    wanted: tuple[Tier, ...] = tuple(known[tier] for tier in tiers) if tiers else TIERS
+    if first_seed is not None and first_seed < 0:
+        raise BadUsage(f"--first-seed {first_seed}: seeds count from 0")
+    return Selection(wanted, keyword, seeds, first_seed)
+
+
+def open_store(root: Path) -> Store:
+    store = Store(results_folder(root))
+    if store.note:
+        print(f"crossexam: {store.note}", file=sys.stderr)
+    return store
+
+
+def write(file: Path, lines: list[str]) -> None:
+    try:
+        file.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise BadUsage(f"cannot write {file}: {error}") from error
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

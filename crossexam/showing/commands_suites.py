@@ -1,0 +1,120 @@
+"""Commands about suites: list, show, check, new, schema."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from crossexam.facts.paper import Paper
+from crossexam.facts.problems import BadFile
+from crossexam.facts.project import find_paper, project_root, suite_folders
+from crossexam.runs.plan import Selection
+from crossexam.runs.source import Project
+from crossexam.showing import show
+from crossexam.showing.app import (
+    AS_EXPECTED,
+    AS_JSON,
+    BAD_USAGE,
+    PAPERS,
+    BadUsage,
+    Slugs,
+    app,
+    open_store,
+    print_json,
+    write,
+)
+
+
+@app.command("list")
+@AS_JSON
+def list_papers(as_json: bool) -> int:
+    """One line per paper: claims by tier, title. A broken suite is named, and does not hide the others."""
+    root = project_root()
+    papers: list[Paper] = []
+    broken: list[BadFile] = []
+    for slug in suite_folders(root):
+        try:
+            papers.append(find_paper(root, slug))
+        except BadFile as error:
+            broken.append(error)
+    if as_json:
+        print_json([show.paper_record(paper) for paper in papers])
+    else:
+        show.papers(papers)
+    for problem in broken:
+        print(f"crossexam: {problem}", file=sys.stderr)
+    return BAD_USAGE if broken else AS_EXPECTED
+
+
+@app.command("show", epilog="Example: crossexam show credit-iv")
+@click.argument("paper")
+@AS_JSON
+def show_paper(paper: str, as_json: bool) -> int:
+    """A paper's claims with their rules and last verdicts, and its ledger of reported numbers."""
+    from crossexam.watching import session  # it brings numpy, which `list` and `plan` can do without
+
+    root = project_root()
+    loaded = find_paper(root, paper)
+    with open_store(root) as store:
+        judgements = session.judge(loaded, Project(root), store, Selection())
+        audited = session.last_audit(loaded, store)
+    if as_json:
+        print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
+    else:
+        show.paper(loaded, judgements, audited)
+    return AS_EXPECTED
+
+
+@app.command("new", epilog="Example: crossexam new my-paper")
+@click.argument("slug")
+def new_paper(slug: str) -> int:
+    """Start a suite that runs and passes from the first minute, with a toy claim to be replaced."""
+    from crossexam.facts.scaffold import BadSlug, scaffold
+
+    try:
+        created = scaffold(project_root(), slug)
+    except BadSlug as error:
+        raise BadUsage(str(error)) from error
+    for file in created:
+        print(f"wrote {file}")
+    print(f"Next: crossexam run {slug}, then read CONTRIBUTING.md.")
+    return AS_EXPECTED
+
+
+@app.command("check", epilog="Example: crossexam check my-paper")
+@PAPERS
+@AS_JSON
+def check_suites(papers: Slugs, as_json: bool) -> int:
+    """What keeps suites from being finished, each with its mend; without running anything.
+
+    Exit code 2: something must be mended. Remarks in brackets are for you to weigh."""
+    from crossexam.runs.committed import committed_rows
+    from crossexam.watching.check import Remark, check
+
+    root = project_root()
+    project = Project(root)
+    found: dict[str, list[Remark]] = {}
+    for slug in dict.fromkeys(papers or suite_folders(root)):
+        try:
+            paper = find_paper(root, slug)
+            found[slug] = check(paper, project, list(committed_rows(root, paper.slug)))
+        except BadFile as error:
+            found[slug] = [Remark(f"line {one.line}, {one.key}", one.wrong, one.mend) for one in error.problems]
+    if as_json:
+        print_json({slug: [one.__dict__ for one in remarks] for slug, remarks in found.items()})
+    else:
+        show.remarks(found)
+    return BAD_USAGE if any(one.grave for remarks in found.values() for one in remarks) else AS_EXPECTED
+
+
+@app.command("schema", epilog="Example: crossexam schema")
+def write_schema() -> int:
+    """Write what editors and CONTRIBUTING.md say of paper.toml: the JSON Schema and the table of its keys."""
+    from crossexam.facts.schema import FILE, schema_text, with_key_table
+
+    contributing = project_root() / "CONTRIBUTING.md"
+    write(FILE, [schema_text()])
+    write(contributing, [with_key_table(contributing.read_text(encoding="utf-8"))])
+    print(f"wrote {FILE.name} and the table of keys in {contributing.name}")
+    return AS_EXPECTED
