@@ -140,7 +140,7 @@ class Experiment(Validated):
 
     name: str
     """The key of its table, `[experiment.name]`, and of its function in experiments.py."""
-    tier: Tier = "exact"
+    tier: Tier
     """exact: mathematics in float64, seconds. small: real data, minutes. full: the paper's own protocol."""
     arms: tuple[str, ...] = ("method",)
     """What is compared: the method, baselines, ablations. Several need a function that takes `arm`."""
