@@ -67,15 +67,26 @@ def token_covariance(logp: torch.Tensor, advantages: torch.Tensor, mask: torch.T
     zero. Raises ValueError for shapes that differ, and where no token is in the mask.
     """
     _check(logp, logp, advantages, mask)
-    inside, count = mask.bool(), mask.sum()
+    return torch.where(mask.bool(), _products(logp, advantages, mask.bool()), 0)
+
+
+def _products(logp: torch.Tensor, advantages: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """c_i of the tokens inside, and anything finite elsewhere."""
+    count = inside.sum()
     logp, advantages = (torch.where(inside, one.detach(), 0) for one in (logp, advantages))
-    products = (logp - logp.sum() / count) * (advantages - advantages.sum() / count)
-    return torch.where(inside, products, 0)
+    return (logp - logp.sum() / count) * (advantages - advantages.sum() / count)
 
 
 def selection_size(tokens: int, percent: float) -> int:
-    """max(1, int(tokens percent / 100)): the floor of one is why small (micro-)batches select more than they should."""
-    return max(1, int(tokens * percent / 100))
+    """max(1, int(tokens percent / 100)), and at most all: the floor is why small (micro-)batches select too many.
+
+    Raises ValueError for a percentage outside (0, 100] and for no token.
+    """
+    if not 0 < percent <= 100:
+        raise ValueError(f"percent is a percentage in (0, 100], got {percent}")
+    if tokens < 1:
+        raise ValueError(f"there must be at least one token, got {tokens}")
+    return min(tokens, max(1, int(tokens * percent / 100)))
 
 
 def clip_cov_dropped(
@@ -95,18 +106,34 @@ def clip_cov_dropped(
 
     Raises ValueError for a share outside (0, 1], lower >= upper, and negative clip ranges.
     """
+    terms = _ppo_terms(logp.detach(), old, advantages, mask, low, high)
+    chosen = _clip_cov_chosen(logp, advantages, mask, *terms, share, lower, upper, generator)
+    dropped = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
+    dropped[chosen] = True
+    return dropped.view(mask.shape)
+
+
+def _clip_cov_chosen(
+    logp: torch.Tensor,
+    advantages: torch.Tensor,
+    mask: torch.Tensor,
+    plain: torch.Tensor,
+    clipped: torch.Tensor,
+    share: float,
+    lower: float,
+    upper: float,
+    generator: torch.Generator | None,
+) -> torch.Tensor:
+    """The tokens that `clip_cov_dropped` takes out, as places in the flattened batch, given both terms of PPO."""
     if not 0 < share <= 1:
         raise ValueError(f"share is a fraction of the tokens in (0, 1], got {share}")
     if not lower < upper:
         raise ValueError(f"lower must be below upper, got {lower} and {upper}")
-    plain, clipped = _ppo_terms(logp.detach(), old, advantages, mask, low, high)
-    c = token_covariance(logp, advantages, mask)
-    candidates = ((lower < c) & (c < upper) & (clipped <= plain) & mask.bool()).flatten().nonzero().squeeze(1)
+    inside = mask.bool()
+    c = _products(logp, advantages, inside)
+    candidates = ((lower < c) & (c < upper) & (clipped <= plain) & inside).flatten().nonzero().squeeze(1)
     order = torch.randperm(len(candidates), generator=generator, device=generator.device if generator else None)
-    chosen = candidates[order[: selection_size(int(mask.sum()), 100 * share)].to(candidates.device)]
-    dropped = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
-    dropped[chosen] = True
-    return dropped.view(mask.shape)
+    return candidates[order[: selection_size(int(inside.sum()), 100 * share)].to(candidates.device)]
 
 
 def clip_cov(
@@ -127,10 +154,13 @@ def clip_cov(
     The defaults are those of the 7B script: with low = high = 1 PPO's own clipping is almost off. Dropped tokens still
     count in the mean. The choice is drawn from `generator`, or from torch's own.
     """
-    options = {"share": share, "lower": lower, "upper": upper}
-    dropped = clip_cov_dropped(logp, old, advantages, mask, **options, low=low, high=high, generator=generator)
     plain, clipped = _ppo_terms(logp, old, advantages, mask, low, high)
-    return _mean(torch.where(dropped, 0, torch.maximum(plain, clipped)), mask)
+    with torch.no_grad():
+        chosen = _clip_cov_chosen(logp, advantages, mask, plain, clipped, share, lower, upper, generator)
+    inside = mask.bool()
+    kept = inside.flatten().index_fill(0, chosen, False).view(mask.shape)
+    # The larger one; a clipped ratio has no gradient where it is larger.
+    return torch.where(kept, torch.where(clipped > plain, clipped, plain), 0).sum() / inside.sum()
 
 
 def kl_cov_selected(
@@ -140,8 +170,6 @@ def kl_cov_selected(
 
     Raises ValueError for a percentage outside (0, 100].
     """
-    if not 0 < percent <= 100:
-        raise ValueError(f"percent is a percentage in (0, 100], got {percent}")
     c = token_covariance(logp, advantages, mask)
     inside = mask.bool().flatten()
     ranked = torch.where(inside, c.flatten(), -torch.inf)
@@ -184,12 +212,13 @@ def _check(logp: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask
 def _ppo_terms(
     logp: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, low: float, high: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """-A rho and its clipped form, (B, T); rho is 1 outside the mask."""
+    """-A rho and its clipped form, a constant, (B, T); rho is 1 outside the mask."""
     _check(logp, old, advantages, mask)
     if low < 0 or high < 0:
         raise ValueError(f"clip ranges are >= 0, got low = {low}, high = {high}")
     rho = torch.where(mask.bool(), logp - old, 0).exp()
-    return -advantages * rho, -advantages * rho.clamp(1 - low, 1 + high)
+    costs = -advantages
+    return costs * rho, costs * rho.detach().clamp(1 - low, 1 + high)
 
 
 def _mean(terms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from suites.entropy_mechanism import experiments, laws, on_problems
+from suites.entropy_mechanism import experiments, laws, method, on_problems
 from suites.entropy_mechanism.contenders import ARMS
 from tests.reference.test_reference import available
 
@@ -24,6 +24,24 @@ CPU = torch.device("cpu")
 def finite(metrics: dict) -> None:
     assert metrics
     assert all(np.isfinite(value).all() for value in metrics.values())
+
+
+@pytest.mark.parametrize(("tokens", "percent"), [(10, 100.5), (10, 0.0), (10, float("nan")), (0, 2.0)])
+def test_selection_of_what_is_no_share_is_refused(tokens: int, percent: float) -> None:
+    with pytest.raises(ValueError, match=r"percent is|at least one token"):
+        method.selection_size(tokens, percent)
+
+
+def test_clipped_terms_have_no_gradient_and_clip_cov_that_of_its_values() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logp, old, advantages = (torch.randn(3, 5, dtype=torch.float64, generator=generator) for _ in range(3))
+    mask = torch.ones(3, 5, dtype=torch.bool)
+
+    def loss(logp: torch.Tensor) -> torch.Tensor:
+        drawn = torch.Generator().manual_seed(1)
+        return method.clip_cov(logp, old, advantages, mask, lower=-9, upper=9, low=0.2, high=0.3, generator=drawn)
+
+    assert torch.autograd.gradcheck(loss, logp.requires_grad_())
 
 
 @pytest.mark.parametrize("name", laws.CURVES)
