@@ -69,7 +69,7 @@ def closed_form(*, seed: int) -> dict[str, float]:
         lam, margin = float(uniform(0.05, 20, generator, 1)), float(uniform(0, 2, generator, 1))
         psi, gradient = with_gradient(lambda f: losses_of(f, y, lam, margin), f)  # noqa: B023
         # By hand: the loss is a function of the method's own.
-        delta = f - f.gather(1, y[:, None]) + margin * (1 - F.one_hot(y, classes))
+        delta = f - f.gather(1, y[:, None]) + margin * (1 - F.one_hot(y, classes).to(f))
         best = method.worst_label(delta, lam)
         # Flat, spiky, and near the maximiser, where a wrong one would be beaten.
         draws = torch.from_numpy(np.concatenate([rng.dirichlet([shape] * classes, 400) for shape in (1.0, 0.1)]))
