@@ -75,7 +75,9 @@ class Tent:
         trained = [p for layer in self.model.modules() if isinstance(layer, self.NORMS) for p in layer.parameters()]
         if not trained:
             raise ValueError("the model has no normalisation layer with scales and shifts")
-        self.optimizer = optimizer([p.requires_grad_(True) for p in trained])
+        for p in trained:
+            p.requires_grad_(True)
+        self.optimizer = optimizer(trained)
 
     @torch.enable_grad()
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.isotonic import IsotonicRegression
 from torch.nn.functional import cross_entropy
 
 Calibrator = Callable[[torch.Tensor], torch.Tensor]
@@ -85,6 +84,9 @@ class OneVersusRest:
 
 def isotonic(logits: torch.Tensor, labels: torch.Tensor) -> OneVersusRest:
     """For each class, the best non-decreasing map of its probability (Zadrozny & Elkan 2002)."""
+
+    from sklearn.isotonic import IsotonicRegression
+
     return _one_versus_rest(
         logits, labels, lambda p, hit: IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, hit).predict
     )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
 import reference
 
@@ -16,6 +15,9 @@ Data = tuple[torch.Tensor, torch.Tensor]
 
 def stratified(seed: int, test_size: float = 0.2) -> tuple[Data, Data]:
     """(train, test), stratified by class and drawn by `seed`."""
+
+    from sklearn.model_selection import train_test_split
+
     images, labels = _digits()
     rows = np.arange(len(labels))
     train, test = train_test_split(rows, test_size=test_size, random_state=seed, stratify=labels.numpy())

@@ -100,7 +100,9 @@ def distilled(teacher: nn.Module | torch.Tensor, *, temperature: float, weight: 
         else:
             with torch.no_grad():
                 known = teacher(batch.inputs)
-        options = {"teacher_logits": known, "temperature": temperature, "weight": weight}
-        return knowledge_distillation(model(batch.inputs), batch.targets, **options)
+        logits = model(batch.inputs)
+        return knowledge_distillation(
+            logits, batch.targets, teacher_logits=known, temperature=temperature, weight=weight
+        )
 
     return objective

@@ -50,7 +50,7 @@ def loss_at(model: torch.nn.Module, data: Data) -> Loss:
 def curvature(loss: Loss, point: Tensors, direction: Tensors) -> float:
     """v^T H v at `point`, by one Hessian-vector product (forward over reverse)."""
     here = {name: part.detach() for name, part in point.items()}
-    _, product = jvp(grad(loss), (here,), (dict(direction),))
+    _, product, *_ = jvp(grad(loss), (here,), (dict(direction),))
     return sum(float((product[name] * direction[name]).sum()) for name in product)
 
 

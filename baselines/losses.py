@@ -42,8 +42,22 @@ def check_targets(targets: torch.Tensor, count: int, classes: int) -> None:
     """Raise ValueError unless targets are int64 (count,) in 0..classes-1."""
     if targets.shape != (count,) or targets.dtype != torch.int64:
         raise ValueError(f"targets must be int64 of shape ({count},), got {targets.dtype} {tuple(targets.shape)}")
-    if targets.device.type == "cpu" and count and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+    if count and visible(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
         raise ValueError(f"targets must lie in 0..{classes - 1}, got {int(targets.min())}..{int(targets.max())}")
+
+
+def visible(values: torch.Tensor) -> bool:
+    """Whether values may be looked at for a check: on a CPU, and not under a compiler or vmap, where there are none.
+
+    Elsewhere a look would stall the device, break the graph or fail; the kernels behind assert the range themselves.
+    """
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    try:
+        values.reshape(-1)[:1].tolist()
+    except RuntimeError:  # what vmap says of any look; torch has no public way to ask
+        return False
+    return True
 
 
 def require(holds: bool, demand: str, value: object) -> None:
@@ -76,7 +90,7 @@ def logit_adjusted(
     """Cross-entropy of logits + tau log(prior); prior (K,), positive, is that of the classes (Menon et al. 2021)."""
     check(logits, targets)
     require(prior.shape == logits.shape[1:], "prior must have one entry a class", tuple(prior.shape))
-    require(prior.device.type != "cpu" or bool((prior > 0).all()), "prior must be positive", "a zero or less")
+    require(not visible(prior) or bool((prior > 0).all()), "prior must be positive", "a zero or less")
     return F.cross_entropy(logits + tau * prior.to(logits).log(), targets, reduction=reduction)
 
 

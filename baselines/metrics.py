@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, ndcg_score
 
 GAINS = ("linear", "exponential")
 
@@ -23,7 +22,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str 
     n-grams are smoothed as mteval does ("exp"). Raises ValueError for unequal or empty corpora.
     """
     _paired(hypotheses, references)
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return float(BLEU(tokenize=tokenize).corpus_score(list(hypotheses), [list(references)]).score)
 
@@ -31,7 +30,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenize: str 
 def chrf(hypotheses: Sequence[str], references: Sequence[str], *, words: int = 0) -> float:
     """Corpus chrF2, 0 to 100: characters up to 6-grams; with `words=2` it is chrF++."""
     _paired(hypotheses, references)
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     return float(CHRF(word_order=words).corpus_score(list(hypotheses), [list(references)]).score)
 
@@ -49,6 +48,9 @@ def ndcg(
     The gain is the grade, as in trec_eval, or 2^grade - 1 ("exponential"). Candidates of equal score share the mean of
     their gains. A query without a positive grade counts 0, as in trec_eval when every query is averaged.
     """
+
+    from sklearn.metrics import ndcg_score
+
     _paired(scores, grades)
     if gain not in GAINS:
         raise ValueError(f"the gain is {' or '.join(GAINS)}, not '{gain}'")
@@ -81,6 +83,9 @@ def class_iou(
     Both hold class numbers and have the same shape, whatever it is. Pixels whose target is `ignore` are left out;
     a class that occurs in neither is NaN. Dice is 2 IoU / (1 + IoU).
     """
+
+    from sklearn.metrics import confusion_matrix
+
     if predicted.shape != target.shape:
         raise ValueError(f"predictions {tuple(predicted.shape)} for targets {tuple(target.shape)}")
     kept = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore

@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional as F
 
 
 def resnet18_cifar(num_classes: int) -> nn.Module:
     """ResNet-18 for 32x32 images: torchvision's with a 3x3 stem of stride 1 and no max-pool. Classifier: `.fc`."""
+
+    import torchvision
+
     network = torchvision.models.resnet18(num_classes=num_classes)
     network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
     network.maxpool = nn.Identity()
@@ -144,6 +146,9 @@ class Subsample(nn.Module):
 
 def resnet_cifar(depth: int, num_classes: int = 10, *, in_channels: int = 3) -> nn.Sequential:
     """He et al.'s ResNet for CIFAR of 6n + 2 layers (8, 20, 32, ...): 16, 32 and 64 channels. Classifier: `.fc`."""
+
+    import torchvision
+
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"depth must be 6n + 2 with n >= 1, got {depth}")
     block = torchvision.models.resnet.BasicBlock

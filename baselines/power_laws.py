@@ -18,8 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
-from scipy.stats import qmc
 
 Array = NDArray[np.float64]
 
@@ -137,6 +135,9 @@ class Fitted:
 
         An end at which the box ends is one that the data do not bound. Without degrees of freedom that is both.
         """
+
+        from scipy import stats
+
         index = [parameter.name for parameter in self.law.parameters].index(name)
         low, high = (bound[index] for bound in _box(self.law))
         ends = np.array([low, high])
@@ -150,6 +151,9 @@ class Fitted:
 
     def _end(self, index: int, end: float, allowed: float) -> float:
         """Where the profile crosses `allowed` between the best value and `end`; `end` where it does not."""
+
+        from scipy import optimize
+
         best = self.coordinates[index]
         kept = {"free": np.delete(self.coordinates, index)}
 
@@ -230,6 +234,9 @@ def _residual(law: Law, x: Array, y: Array) -> Callable[[Array], Array]:
 
 def _starts(residual: Callable[[Array], Array], low: Array, high: Array) -> Array:
     """The best points of a Sobol sequence over the box."""
+
+    from scipy.stats import qmc
+
     grid = low + qmc.Sobol(len(low), scramble=False).random(STARTS) * (high - low)
     # The first point is the corner of the box, which has no inside to start from.
     grid = grid[1:]
@@ -238,6 +245,8 @@ def _starts(residual: Callable[[Array], Array], low: Array, high: Array) -> Arra
 
 
 def _polish(residual: Callable[[Array], Array], start: Array, low: Array, high: Array) -> tuple[Array, float]:
+    from scipy import optimize
+
     span = (high - low) * 1e-9
     found = optimize.least_squares(
         residual,

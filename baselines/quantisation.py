@@ -15,8 +15,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.fft import dct
-from scipy.linalg import hadamard
 from torch import nn
 from torch.nn import functional as F
 
@@ -62,6 +60,10 @@ def rotation(size: int) -> torch.Tensor:
     A Hadamard matrix of the largest power of two in `size`, and for the odd factor that is left a cosine transform
     (Kronecker product); signs are drawn once for each size. Its entries are at most sqrt(2 / size).
     """
+
+    from scipy.fft import dct
+    from scipy.linalg import hadamard
+
     if size < 1:
         raise ValueError(f"no rotation of {size} channels")
     power = size & -size

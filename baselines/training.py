@@ -100,7 +100,7 @@ def fit(
     on_cuda = inputs.is_cuda
     if channels_last and on_cuda:
         model.to(memory_format=torch.channels_last)
-    forward = torch.compile(model) if compile and on_cuda else model
+    forward: nn.Module = torch.compile(model) if compile and on_cuda else model  # type: ignore[assignment]
     mixed = torch.autocast("cuda", precision) if precision and on_cuda else contextlib.nullcontext()
     stepper = optimizer(model.parameters())
     scheduler = schedule(stepper) if schedule else None

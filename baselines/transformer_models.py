@@ -5,14 +5,20 @@ They need the extra `crossexam[models]`. Only sizes are chosen here; the archite
 
 from __future__ import annotations
 
-from timm.models.vision_transformer import VisionTransformer
-from transformers import LlamaConfig, LlamaForCausalLM, MarianConfig, MarianMTModel
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
+    from transformers import LlamaForCausalLM, MarianMTModel
 
 
 def small_vit(
     num_classes: int = 10, *, image_size: int = 32, patch: int = 4, width: int = 192, depth: int = 6, heads: int = 3
 ) -> VisionTransformer:
     """A ViT for small colour images: (N, 3, image_size, image_size) -> (N, num_classes). Classifier: `.head`."""
+
+    from timm.models.vision_transformer import VisionTransformer
+
     return VisionTransformer(
         img_size=image_size, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads, num_classes=num_classes
     )
@@ -25,6 +31,9 @@ def small_encoder_decoder(
 
     Call it with input_ids, attention_mask and labels (N, tokens); `pad` also starts the decoder. FFN: 4 widths.
     """
+
+    from transformers import MarianConfig, MarianMTModel
+
     return MarianMTModel(
         MarianConfig(
             vocab_size=vocabulary,
@@ -48,6 +57,9 @@ def small_decoder(
     vocabulary: int, *, width: int = 256, depth: int = 4, heads: int = 4, length: int = 256
 ) -> LlamaForCausalLM:
     """A decoder in Llama's style: pre-norm RMSNorm, rotary positions, SwiGLU, tied embeddings."""
+
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary,

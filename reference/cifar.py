@@ -8,14 +8,14 @@ import torch
 from reference.arrays import read_npy
 from reference.catalog import DataError, get
 from reference.corruptions import NAMES
-from reference.images import CIFAR10_CLASSES, SPLITS, Images, _check_split
+from reference.images import CIFAR10_CLASSES, SPLITS, Images, check_split
 
 PER_SEVERITY = 10_000
 
 
 def cifar100(split: str) -> Images:
     """CIFAR-100 in its own order, uint8 (50000 or 10000, 3, 32, 32), with the 100 fine labels."""
-    _check_split("cifar100", split, SPLITS)
+    check_split("cifar100", split, SPLITS)
     folder = get("cifar100").require() / "cifar-100-binary"
     records = np.fromfile(folder / f"{split}.bin", dtype=np.uint8).reshape(-1, 3074)
     images = torch.from_numpy(records[:, 2:].reshape(-1, 3, 32, 32).copy())

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 from reference.recommendation import FRAPPE_FEATURES, Clicks, read_libfm
 from reference.tables import Table
 
@@ -34,6 +33,8 @@ class ClickLog:
     numbers: tuple[str, ...] = ()
 
     def parts(self, rows: int = 1_000_000) -> Iterator[Table]:
+        import pandas as pd
+
         kinds = {name: (float if name in self.numbers else str) for name in self.fields}
         read = pd.read_csv(
             self.path, dtype=kinds, chunksize=rows, na_values={name: [""] for name in self.numbers},
@@ -47,7 +48,9 @@ class ClickLog:
 
 
 def _log(name: str, numbers: tuple[str, ...], split: str) -> ClickLog:
-    _check_split(name, split, tuple(PARTS))
+    import pandas as pd
+
+    check_split(name, split, tuple(PARTS))
     path = get(name).require() / f"{PARTS[split]}.csv"
     header = tuple(pd.read_csv(path, nrows=0).columns)
     target = next((column for column in TARGETS if column in header), None)
@@ -65,5 +68,5 @@ kkbox = partial(_log, "kkbox", ())
 
 def frappe(split: str) -> Clicks:
     """Frappe whole: 202,027 train, 57,722 validation and 28,860 test rows of 10 one-hot fields, 5,382 features."""
-    _check_split("frappe", split, ("train", "validation", "test"))
+    check_split("frappe", split, ("train", "validation", "test"))
     return read_libfm(get("frappe").require() / f"frappe.{split}.libfm", FRAPPE_FEATURES)

@@ -22,8 +22,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from scipy import ndimage
 
 SIDE = 32
 CHUNK = 500
@@ -95,6 +93,9 @@ def glass_blur(pixels: torch.Tensor, level: int, generator: torch.Generator) -> 
     The code that made CIFAR-10-C means to swap the pixels, but its swap of NumPy views overwrites one with the other,
     and its order (bottom right first) only ever reads untouched ones: a gather with random offsets of -1 and 0.
     """
+
+    from scipy import ndimage
+
     sigma, rounds = ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))[level]
     smooth = _matrix(ndimage.gaussian_filter1d(np.eye(SIDE), sigma, axis=0, mode="nearest"))
     pixels = _separable(smooth, pixels)
@@ -185,6 +186,9 @@ def elastic_transform(pixels: torch.Tensor, level: int, generator: torch.Generat
     The affine map moves three points around the centre by up to `jitter` pixels a coordinate. OpenCV's rounding of
     sample points to 1/32 pixel is left out.
     """
+
+    from scipy import ndimage
+
     strength, sigma, jitter = (
         SIDE * np.array([(0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)])
     )[level].tolist()
@@ -219,6 +223,9 @@ def pixelate(pixels: torch.Tensor, level: int, generator: torch.Generator) -> to
 
 def jpeg_compression(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.Tensor:
     """Encoded and decoded as baseline JPEG with chroma subsampling (Pillow)."""
+
+    from PIL import Image
+
     quality = (80, 65, 58, 50, 40)[level]
     arrays = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     decoded = np.empty_like(arrays)
@@ -247,6 +254,9 @@ def _separable(matrix: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
 @functools.cache
 def _enlarge(factor: float) -> torch.Tensor:
     """(32, 32): cut out the middle, enlarge it linearly with the corners kept, cut to 32 again."""
+
+    from scipy import ndimage
+
     kept = math.ceil(SIDE / factor)
     first = (SIDE - kept) // 2
     enlarged = ndimage.zoom(np.eye(SIDE)[first : first + kept], (factor, 1), order=1)
@@ -257,6 +267,9 @@ def _enlarge(factor: float) -> torch.Tensor:
 @functools.cache
 def _box(before: int, after: int) -> torch.Tensor:
     """(after, before): Pillow's box filter along one axis."""
+
+    from PIL import Image
+
     identity = Image.fromarray(np.eye(before, dtype=np.float32))
     return _matrix(np.asarray(identity.resize((before, after), Image.Resampling.BOX)))
 

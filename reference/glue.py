@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 from reference.text import TextPairs
 
 PARTS = {"train": "train", "val": "validation", "test": "test"}
@@ -14,7 +13,10 @@ PARTS = {"train": "train", "val": "validation", "test": "test"}
 
 def glue_mrpc(split: str) -> TextPairs:
     """Microsoft Research Paraphrase Corpus: 3,668 train, 408 val and 1,725 test pairs of sentences, all with labels."""
-    _check_split("glue-mrpc", split, tuple(PARTS))
+
+    import pandas as pd
+
+    check_split("glue-mrpc", split, tuple(PARTS))
     path = get("glue-mrpc").require() / f"{PARTS[split]}.parquet"
     table = pd.read_parquet(path, columns=["sentence1", "sentence2", "label"])
     labels = table["label"].to_numpy(np.int64)

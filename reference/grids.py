@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.io import netcdf_file
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,10 @@ def era_interim(split: str) -> Reanalysis:
 
     The file packs each variable into 16 bits (`value = packed * scale_factor + add_offset`); it is unpacked in float64.
     """
-    _check_split("era-interim", split, ("all",))
+
+    from scipy.io import netcdf_file
+
+    check_split("era-interim", split, ("all",))
     variables = ("z", "u", "v")
     with netcdf_file(get("era-interim").require() / "eraint_uvz.nc", mmap=False) as file:
         packed = [file.variables[name] for name in variables]

@@ -9,15 +9,17 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow.parquet as parquet
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 from reference.text import LabelledTexts, TextPairs, Translations
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GLUE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cola": (("sentence",), ("unacceptable", "acceptable")),
@@ -97,10 +99,14 @@ class Corpora:
     column: str
 
     def __iter__(self) -> Iterator[str]:
+        import pyarrow.parquet as parquet
+
         for batch in parquet.ParquetFile(self.path).iter_batches(1000, columns=[self.column]):
             yield from batch[self.column].to_pylist()
 
     def __len__(self) -> int:
+        import pyarrow.parquet as parquet
+
         return int(parquet.ParquetFile(self.path).metadata.num_rows)
 
 
@@ -126,14 +132,14 @@ def superglue(split: str) -> TextPairs | LabelledTexts:
 
 
 def _task(name: str, split: str, tasks: tuple[str, ...]) -> tuple[str, Path]:
-    _check_split(name, split, tuple(f"{task}-{part}" for task in tasks for part in ("train", "val")))
+    check_split(name, split, tuple(f"{task}-{part}" for task in tasks for part in ("train", "val")))
     task, _, part = split.partition("-")
     return task, get(name).require() / f"{task}-{'validation' if part == 'val' else part}.parquet"
 
 
 def ag_news(split: str) -> LabelledTexts:
     """AG News: 120,000 train, 7,600 test; four topics."""
-    _check_split("ag-news", split, ("train", "test"))
+    check_split("ag-news", split, ("train", "test"))
     path = get("ag-news").require() / f"{split}.parquet"
     found = _labelled(path, ("text",), ("World", "Sports", "Business", "Sci/Tech"))
     assert isinstance(found, LabelledTexts)
@@ -142,7 +148,7 @@ def ag_news(split: str) -> LabelledTexts:
 
 def pubmed_rct(split: str) -> LabelledTexts:
     """PubMed 20k RCT: sentences of abstracts by their role; the file has the roles in words."""
-    _check_split("pubmed-rct", split, ("train", "val", "test"))
+    check_split("pubmed-rct", split, ("train", "val", "test"))
     classes = ("background", "objective", "methods", "results", "conclusions")
     path = get("pubmed-rct").require() / f"{'validation' if split == 'val' else split}.parquet"
     table = _table(path, ("text", "label"))
@@ -164,7 +170,7 @@ def _labelled(path: Path, columns: tuple[str, ...], classes: tuple[str, ...]) ->
 
 def squad(split: str) -> tuple[Reading, ...]:
     """SQuAD; the split is "train-1.1", "dev-1.1", "train-2.0" or "dev-2.0"."""
-    _check_split("squad", split, ("train-1.1", "dev-1.1", "train-2.0", "dev-2.0"))
+    check_split("squad", split, ("train-1.1", "dev-1.1", "train-2.0", "dev-2.0"))
     part, _, version = split.partition("-")
     data = json.loads((get("squad").require() / f"{part}-v{version}.json").read_text("utf-8"))["data"]
     paragraphs = (paragraph for article in data for paragraph in article["paragraphs"])
@@ -181,7 +187,7 @@ def squad(split: str) -> tuple[Reading, ...]:
 
 def mmlu(split: str) -> tuple[Choice, ...]:
     """MMLU: dev (5 of each of 57 subjects), val and 14,042 test questions with four choices."""
-    _check_split("mmlu", split, ("dev", "val", "test"))
+    check_split("mmlu", split, ("dev", "val", "test"))
     path = get("mmlu").require() / f"{'validation' if split == 'val' else split}.parquet"
     rows = _table(path, ("question", "choices", "answer", "subject")).itertuples(index=False)
     return tuple(Choice(row.question, tuple(row.choices), int(row.answer), row.subject) for row in rows)
@@ -189,14 +195,14 @@ def mmlu(split: str) -> tuple[Choice, ...]:
 
 def alpaca_cleaned(split: str) -> tuple[Instruction, ...]:
     """Alpaca, cleaned: about 52,000 instructions with responses."""
-    _check_split("alpaca-cleaned", split, ("train",))
+    check_split("alpaca-cleaned", split, ("train",))
     table = _table(get("alpaca-cleaned").require() / "train.parquet", ("instruction", "input", "output"))
     return tuple(Instruction(*row) for row in table.itertuples(index=False, name=None))
 
 
 def ultrainteract(split: str) -> tuple[Step, ...]:
     """UltraInteract, its part for supervised fine-tuning: solutions of mathematics, code and logic, turn by turn."""
-    _check_split("ultrainteract", split, ("train",))
+    check_split("ultrainteract", split, ("train",))
     names = ("id", "parent_id", "task", "dataset", "instruction", "response")
     table = _table(get("ultrainteract").require() / "train.parquet", names)
     return tuple(Step(*row) for row in table[list(names)].fillna("").itertuples(index=False, name=None))
@@ -204,14 +210,14 @@ def ultrainteract(split: str) -> tuple[Step, ...]:
 
 def wikimia(split: str) -> LabelledTexts:
     """WikiMIA; the split is the length in words: "32", "64", "128" or "256". A member was in the training data."""
-    _check_split("wikimia", split, ("32", "64", "128", "256"))
+    check_split("wikimia", split, ("32", "64", "128", "256"))
     path = get("wikimia").require() / f"length{split}.parquet"
     return _members(path, "input")
 
 
 def bookmia(split: str) -> LabelledTexts:
     """BookMIA: snippets of books; a member was in the training data."""
-    _check_split("bookmia", split, ("all",))
+    check_split("bookmia", split, ("all",))
     return _members(get("bookmia").require() / "train.parquet", "snippet")
 
 
@@ -223,7 +229,7 @@ def _members(path: Path, column: str) -> LabelledTexts:
 
 def wmt14_en_de(split: str) -> Translations:
     """WMT14: 4.5 M train, 3,000 val (newstest2013) and 3,003 test (newstest2014) pairs, not tokenised."""
-    _check_split("wmt14-en-de", split, ("train", "val", "test"))
+    check_split("wmt14-en-de", split, ("train", "val", "test"))
     path = get("wmt14-en-de").require() / f"{'validation' if split == 'val' else split}.parquet"
     pairs = _table(path, ("translation",))["translation"]
     return Translations(tuple(pair["en"] for pair in pairs), tuple(pair["de"] for pair in pairs))
@@ -231,17 +237,20 @@ def wmt14_en_de(split: str) -> Translations:
 
 def c4_val(split: str) -> Corpora:
     """C4, the English validation part: 364,608 documents."""
-    _check_split("c4-val", split, ("val",))
+    check_split("c4-val", split, ("val",))
     return Corpora(get("c4-val").require() / "en-validation.parquet", "text")
 
 
 def openwebtext(split: str) -> Corpora:
     """OpenWebText: 8,013,769 documents, without a split of its own."""
-    _check_split("openwebtext", split, ("all",))
+    check_split("openwebtext", split, ("all",))
     return Corpora(get("openwebtext").require() / "train.parquet", "text")
 
 
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow.parquet as parquet
+
     have = set(parquet.read_schema(path).names)
     _expect(path, columns, have)
     return pd.read_parquet(path, columns=list(columns))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from reference.catalog import DataError, get
 from reference.corruptions import NAMES
@@ -70,6 +69,9 @@ def _listed(found: list[tuple[Path, int]], classes: tuple[str, ...]) -> ImageFil
 
 def _decoded(path: Path, border: int = 0) -> torch.Tensor:
     """One picture: as it is where it has the right size, else its short side scaled to 256 and the centre cut out."""
+
+    from PIL import Image
+
     with Image.open(path) as file:
         width, height = file.size
         picture = file.convert("RGB").crop((border, border, width - border, height - border))

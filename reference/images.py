@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn import datasets
 
 from reference.catalog import DataError, get
 from reference.decoded import Pixels, decoded
@@ -34,7 +33,10 @@ class Images:
 
 def digits(split: str) -> Images:
     """1,797 digits, uint8 (1797, 1, 8, 8) with values 0..16, in scikit-learn's order. Its one split is "all"."""
-    _check_split("digits", split, ("all",))
+
+    from sklearn import datasets
+
+    check_split("digits", split, ("all",))
     bunch = datasets.load_digits()
     images = torch.from_numpy(bunch.images.astype(np.uint8)).unsqueeze(1)
     return Images(images, torch.from_numpy(bunch.target.astype(np.int64)), tuple(map(str, range(10))))
@@ -42,7 +44,7 @@ def digits(split: str) -> Images:
 
 def cifar10(split: str) -> Images:
     """CIFAR-10 in its own order, uint8 (50000 or 10000, 3, 32, 32)."""
-    _check_split("cifar10", split, SPLITS)
+    check_split("cifar10", split, SPLITS)
     folder = get("cifar10").require() / "cifar-10-batches-bin"
     files = ["test_batch.bin"] if split == "test" else [f"data_batch_{number}.bin" for number in range(1, 6)]
     records = np.concatenate([np.fromfile(folder / name, dtype=np.uint8).reshape(-1, 3073) for name in files])
@@ -52,7 +54,7 @@ def cifar10(split: str) -> Images:
 
 def fashion_mnist(split: str) -> Images:
     """Fashion-MNIST, uint8 (60000 or 10000, 1, 28, 28)."""
-    _check_split("fashion-mnist", split, SPLITS)
+    check_split("fashion-mnist", split, SPLITS)
     entry, part = get("fashion-mnist"), "t10k" if split == "test" else "train"
     folder, name = entry.require(), f"{part}-images-idx3-ubyte.gz"
 
@@ -67,7 +69,7 @@ def fashion_mnist(split: str) -> Images:
 
 def emnist_letters(split: str) -> Images:
     """EMNIST letters, uint8 (124800 or 20800, 1, 28, 28), upright; labels 0..25 for a..z (the files count from 1)."""
-    _check_split("emnist-letters", split, SPLITS)
+    check_split("emnist-letters", split, SPLITS)
     folder = get("emnist-letters").require()
     images = read_idx(folder / f"emnist-letters-{split}-images-idx3-ubyte.gz").unsqueeze(1).transpose(2, 3)
     labels = read_idx(folder / f"emnist-letters-{split}-labels-idx1-ubyte.gz").long() - 1
@@ -86,6 +88,7 @@ def read_idx(path: Path) -> torch.Tensor:
     return torch.from_numpy(data.reshape(shape).copy())
 
 
-def _check_split(name: str, split: str, known: tuple[str, ...]) -> None:
+def check_split(name: str, split: str, known: tuple[str, ...]) -> None:
+    """Raise DataError for a split that the set does not have."""
     if split not in known:
         raise DataError(f"data set '{name}' has no split '{split}': use one of {', '.join(known)}")

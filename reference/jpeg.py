@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow.parquet as parquet
 import torch
-import torchvision
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from reference.catalog import get
 from reference.decoded import Pixels, decoded
-from reference.images import CIFAR10_CLASSES, SPLITS, Images, _check_split
+from reference.images import CIFAR10_CLASSES, SPLITS, Images, check_split
 
 
 def cifar10_jpeg(split: str) -> Images:
@@ -18,7 +15,12 @@ def cifar10_jpeg(split: str) -> Images:
 
     Neither the pixels nor the order of CIFAR-10: not comparable with published numbers.
     """
-    _check_split("cifar10-jpeg", split, SPLITS)
+
+    import pyarrow.parquet as parquet
+    import torchvision
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    check_split("cifar10-jpeg", split, SPLITS)
     entry = get("cifar10-jpeg")
     name = f"{split}.parquet"
     path = entry.require() / name

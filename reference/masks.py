@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from scipy.io import loadmat
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -61,7 +59,7 @@ class Changes:
 
 def voc2012(split: str) -> Segmented:
     """PASCAL VOC 2012 segmentation: 1,464 train, 1,449 val; 20 classes and background, VOID at borders."""
-    _check_split("voc2012", split, ("train", "val", "trainval"))
+    check_split("voc2012", split, ("train", "val", "trainval"))
     root = get("voc2012").require() / "VOCdevkit" / "VOC2012"
     names = (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text("ascii").split()
 
@@ -76,7 +74,10 @@ def sbd(split: str) -> Segmented:
 
     Papers that augment VOC take both parts less VOC's val pictures.
     """
-    _check_split("sbd", split, ("train", "val"))
+
+    from scipy.io import loadmat
+
+    check_split("sbd", split, ("train", "val"))
     root = get("sbd").require() / "benchmark_RELEASE" / "dataset"
     names = (root / f"{split}.txt").read_text("ascii").split()
 
@@ -92,7 +93,7 @@ def coco2014(split: str) -> Segmented:
 
     Where objects overlap, the later annotation counts; crowds are VOID. Needs pycocotools (`crossexam[data]`).
     """
-    _check_split("coco2014", split, ("train", "val"))
+    check_split("coco2014", split, ("train", "val"))
     root = get("coco2014").require()
     with zipfile.ZipFile(root / "annotations_trainval2014.zip") as archive:
         listed = json.loads(archive.read(f"annotations/instances_{split}2014.json"))
@@ -131,7 +132,7 @@ def whu_cd(split: str) -> Changes:
 
     What is left at the right and lower edge is not used. The pictures are held in memory.
     """
-    _check_split("whu-cd", split, ("train", "test"))
+    check_split("whu-cd", split, ("train", "test"))
     root = get("whu-cd").require()
     with _any_size():
         before, after = (_rgb(root / f"{split}-{part}.tif") for part in ("before", "after"))
@@ -152,6 +153,9 @@ def whu_cd(split: str) -> Changes:
 @contextlib.contextmanager
 def _any_size() -> Iterator[None]:
     """Without Pillow's guard against pictures that grow in decoding, which refuses an honest 500 megapixels."""
+
+    from PIL import Image
+
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -166,7 +170,7 @@ def levir_cd(split: str) -> Changes:
 
 def levir_cd_plus(split: str) -> Changes:
     """LEVIR-CD+: 637 train and 348 test pairs of 1024x1024. Not LEVIR-CD."""
-    _check_split("levir-cd-plus", split, ("train", "test"))
+    check_split("levir-cd-plus", split, ("train", "test"))
     return _changes(get("levir-cd-plus").require() / "LEVIR-CD+.zip", ("A", "B", "label"), split)
 
 
@@ -176,7 +180,7 @@ def sysu_cd(split: str) -> Changes:
 
 
 def _zipped(name: str, file: str, split: str, parts: tuple[str, str, str]) -> Changes:
-    _check_split(name, split, ("train", "val", "test"))
+    check_split(name, split, ("train", "val", "test"))
     return _changes(get(name).require() / file, parts)
 
 
@@ -201,11 +205,16 @@ def _pair(path: Path, members: list[dict[str, str]], name: str) -> tuple[torch.T
 
 
 def _rgb(source: Path | BytesIO) -> torch.Tensor:
+    from PIL import Image
+
     with Image.open(source) as file:
         return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
 def _indices(source: Path | BytesIO) -> torch.Tensor:
     """The numbers of a palette or grey picture, not its colours."""
+
+    from PIL import Image
+
     with Image.open(source) as file:
         return torch.from_numpy(np.array(file if file.mode in ("P", "L") else file.convert("L")))

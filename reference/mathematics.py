@@ -6,10 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 from reference.text import Problem, boxed
 
 
@@ -23,7 +21,7 @@ class Question(Problem):
 
 def math(split: str) -> tuple[Question, ...]:
     """MATH: 7,500 train and 5,000 test problems; the answer is what the last `\\boxed` of the solution holds."""
-    _check_split("math", split, ("train", "test"))
+    check_split("math", split, ("train", "test"))
     rows = _parquet("math", f"{split}.parquet", ("problem", "solution", "type", "level"))
     answers = [boxed(row["solution"]) or "" for row in rows]
     return tuple(
@@ -34,7 +32,7 @@ def math(split: str) -> tuple[Question, ...]:
 
 def deepmath_103k(split: str) -> tuple[Question, ...]:
     """DeepMath-103K: problems with final answers, topic and difficulty; the published solutions are left out."""
-    _check_split("deepmath-103k", split, ("train",))
+    check_split("deepmath-103k", split, ("train",))
     rows = _parquet("deepmath-103k", "train.parquet", ("question", "final_answer", "topic", "difficulty"))
     return tuple(
         Question(row["question"], "", str(row["final_answer"]), row["topic"], str(row["difficulty"])) for row in rows
@@ -43,7 +41,7 @@ def deepmath_103k(split: str) -> tuple[Question, ...]:
 
 def olympiadbench(split: str) -> tuple[Question, ...]:
     """OlympiadBench, what has one final answer: problems with several or none are left out."""
-    _check_split("olympiadbench", split, ("test",))
+    check_split("olympiadbench", split, ("test",))
     rows = _parquet("olympiadbench", "test.parquet", ("question", "solution", "final_answer", "subfield"))
     single = [row for row in rows if row["final_answer"] is not None and len(row["final_answer"]) == 1]
     return tuple(
@@ -57,7 +55,7 @@ def dapo_math_17k(split: str) -> tuple[Problem, ...]:
 
     The question is the whole prompt of the user, with the instruction to end with a line `Answer: ...`.
     """
-    _check_split("dapo-math-17k", split, ("train",))
+    check_split("dapo-math-17k", split, ("train",))
     rows = _parquet("dapo-math-17k", "train.parquet", ("prompt", "reward_model", "extra_info"))
     found: dict[str, Problem] = {}
     for row in rows:
@@ -68,25 +66,25 @@ def dapo_math_17k(split: str) -> tuple[Problem, ...]:
 
 def aime24(split: str) -> tuple[Problem, ...]:
     """AIME 2024: 30 problems, integer answers."""
-    _check_split("aime24", split, ("test",))
+    check_split("aime24", split, ("test",))
     return _problems(_parquet("aime24", "test.parquet", ("problem", "solution", "answer")), "problem")
 
 
 def aime25(split: str) -> tuple[Problem, ...]:
     """AIME 2025: 30 problems, integer answers."""
-    _check_split("aime25", split, ("test",))
+    check_split("aime25", split, ("test",))
     return _problems(_parquet("aime25", "test.parquet", ("problem", "answer")), "problem")
 
 
 def amc23(split: str) -> tuple[Problem, ...]:
     """AMC 2023: 40 problems, integer answers."""
-    _check_split("amc23", split, ("test",))
+    check_split("amc23", split, ("test",))
     return _problems(_parquet("amc23", "test.parquet", ("question", "answer")), "question")
 
 
 def math500(split: str) -> tuple[Problem, ...]:
     """MATH-500; answers are LaTeX."""
-    _check_split("math500", split, ("test",))
+    check_split("math500", split, ("test",))
     lines = (get("math500").require() / "test.jsonl").read_text("utf-8").split("\n")
     return _problems([json.loads(line) for line in lines if line], "problem")
 
@@ -102,6 +100,8 @@ def _number(answer: Any) -> str:
 
 
 def _parquet(name: str, file: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
     path = get(name).require() / file
     missing = set(columns) - set(pq.read_schema(path).names)
     if missing:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 
 TRAINING_IMAGES = 50_000
 CIFAR10_KINDS = ("clean_label", "aggre_label", "worse_label", "random_label1", "random_label2", "random_label3")
@@ -24,7 +24,7 @@ def cifar100_n(split: str) -> torch.Tensor:
 
 
 def _labels(name: str, kinds: tuple[str, ...], classes: int, split: str) -> torch.Tensor:
-    _check_split(name, split, kinds)
+    check_split(name, split, kinds)
     path = get(name).require() / "labels.npz"
     with np.load(path, allow_pickle=False) as found:
         if split not in found:

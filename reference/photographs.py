@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from reference.catalog import get
-from reference.images import _check_split
+from reference.images import check_split
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,20 @@ class Photographs:
 
 def kodak(split: str) -> Photographs:
     """The 24 Kodak photographs, kodim01 to kodim24: 768x512, six of them upright."""
-    _check_split("kodak", split, ("all",))
+    check_split("kodak", split, ("all",))
     return _read(sorted(get("kodak").require().glob("kodim*.png")))
 
 
 def bsds500(split: str) -> Photographs:
     """Photographs of BSDS500, 481x321 or upright: 200 train, 100 val. The test part is not among them."""
-    _check_split("bsds500-images", split, ("train", "val"))
+    check_split("bsds500-images", split, ("train", "val"))
     folder, files = get("bsds500-images").require(), get("bsds500-images").files
     return _read(sorted(folder / file.name for file in files if file.name.startswith(f"{split}/")))
 
 
 def _read(paths: Iterable[Path]) -> Photographs:
+    from PIL import Image
+
     images, names = [], []
     for path in paths:
         with Image.open(path) as image:

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 
 from reference import cache
 from reference.archives import unpack
 from reference.catalog import DataError, get
 from reference.imagenet import ImageFiles
-from reference.images import Images, _check_split
+from reference.images import Images, check_split
 
 DOMAINS = ("clipart", "painting", "real", "sketch")
 STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
@@ -27,7 +26,7 @@ SUFFIXES = (".jpeg", ".jpg", ".png")
 
 def imagenet_1k(split: str) -> ImageFiles:
     """ImageNet-1k: 1,281,167 train, 50,000 val pictures; classes are WordNet numbers, sorted."""
-    _check_split("imagenet-1k", split, ("train", "val"))
+    check_split("imagenet-1k", split, ("train", "val"))
     return by_folder(get("imagenet-1k").require() / split)
 
 
@@ -48,7 +47,7 @@ def imagenet_sketch(split: str) -> ImageFiles:
 
 def imagenet_v2(split: str) -> ImageFiles:
     """ImageNetV2, matched frequency: 10,000 pictures. Folders are class numbers, which sort by value, not by name."""
-    _check_split("imagenet-v2", split, ("all",))
+    check_split("imagenet-v2", split, ("all",))
     root = get("imagenet-v2").require() / "imagenetv2-matched-frequency-format-val"
     return by_folder(root, sorted((path.name for path in root.iterdir() if path.is_dir()), key=int))
 
@@ -60,7 +59,7 @@ def eurosat(split: str) -> ImageFiles:
 
 def tiny_imagenet(split: str) -> ImageFiles:
     """Tiny ImageNet: 100,000 train and 10,000 val pictures of 64x64; classes in the order of wnids.txt sorted."""
-    _check_split("tiny-imagenet", split, ("train", "val"))
+    check_split("tiny-imagenet", split, ("train", "val"))
     root = get("tiny-imagenet").require() / "tiny-imagenet-200"
     classes = sorted((root / "wnids.txt").read_text("ascii").split())
     if split == "train":
@@ -73,7 +72,7 @@ def tiny_imagenet(split: str) -> ImageFiles:
 
 def dtd(split: str) -> ImageFiles:
     """Describable Textures, the first of its ten splits: 1,880 each of train, val, test; 47 classes."""
-    _check_split("dtd", split, ("train", "val", "test"))
+    check_split("dtd", split, ("train", "val", "test"))
     root = get("dtd").require() / "dtd"
     names = (root / "labels" / f"{split}1.txt").read_text("ascii").split()
     return _listed((root / "images" / name, name.partition("/")[0]) for name in names)
@@ -81,7 +80,7 @@ def dtd(split: str) -> ImageFiles:
 
 def food101(split: str) -> ImageFiles:
     """Food-101: 75,750 train and 25,250 test pictures."""
-    _check_split("food101", split, ("train", "test"))
+    check_split("food101", split, ("train", "test"))
     root = get("food101").require() / "food-101"
     listed = json.loads((root / "meta" / f"{split}.json").read_text("utf-8"))
     return _listed((root / "images" / f"{name}.jpg", kind) for kind in sorted(listed) for name in listed[kind])
@@ -89,7 +88,7 @@ def food101(split: str) -> ImageFiles:
 
 def oxford_pets(split: str) -> ImageFiles:
     """Oxford-IIIT Pet: 3,680 trainval and 3,669 test pictures; 37 breeds, in the order of their numbers."""
-    _check_split("oxford-pets", split, ("trainval", "test"))
+    check_split("oxford-pets", split, ("trainval", "test"))
     root = get("oxford-pets").require()
     rows = [line.split() for line in (root / "annotations" / f"{split}.txt").read_text("ascii").splitlines()]
     breeds = dict(sorted({int(row[1]): row[0].rpartition("_")[0] for row in rows}.items()))
@@ -98,7 +97,10 @@ def oxford_pets(split: str) -> ImageFiles:
 
 def flowers102(split: str) -> ImageFiles:
     """Oxford 102 Flower: 1,020 train, 1,020 val and 6,149 test pictures. Classes are named by their number."""
-    _check_split("flowers102", split, ("train", "val", "test"))
+
+    from scipy.io import loadmat
+
+    check_split("flowers102", split, ("train", "val", "test"))
     root = get("flowers102").require()
     kinds = loadmat(root / "imagelabels.mat")["labels"].ravel()
     ids = loadmat(root / "setid.mat")[{"train": "trnid", "val": "valid", "test": "tstid"}[split]].ravel()
@@ -108,7 +110,10 @@ def flowers102(split: str) -> ImageFiles:
 
 def stanford_cars(split: str) -> ImageFiles:
     """Stanford Cars: 8,144 train and 8,041 test pictures, 196 classes, named by their number."""
-    _check_split("stanford-cars", split, ("train", "test"))
+
+    from scipy.io import loadmat
+
+    check_split("stanford-cars", split, ("train", "test"))
     root = get("stanford-cars").require()
     name = "cars_train_annos.mat" if split == "train" else "cars_test_annos_withlabels.mat"
     rows = loadmat(root / name, squeeze_me=True)["annotations"]
@@ -118,7 +123,7 @@ def stanford_cars(split: str) -> ImageFiles:
 
 def cub_200(split: str) -> ImageFiles:
     """CUB-200-2011: 5,994 train and 5,794 test pictures, 200 classes."""
-    _check_split("cub-200", split, ("train", "test"))
+    check_split("cub-200", split, ("train", "test"))
     root = get("cub-200").require() / "CUB_200_2011"
     tables = [_columns(root / name) for name in ("images.txt", "train_test_split.txt")]
     names, parts = (dict(table) for table in tables)
@@ -130,7 +135,7 @@ def cub_200(split: str) -> ImageFiles:
 
 def sun397(split: str) -> ImageFiles:
     """SUN397: 108,754 scenes; classes as ClassName.txt lists them. Its ten published splits are lists of their own."""
-    _check_split("sun397", split, ("all",))
+    check_split("sun397", split, ("all",))
     root = get("sun397").require() / "SUN397"
     classes = [line.strip().lstrip("/") for line in (root / "ClassName.txt").read_text("utf-8").splitlines() if line]
     return _listed(((path, name) for name in classes for path in _pictures(root / name)), classes)
@@ -138,7 +143,7 @@ def sun397(split: str) -> ImageFiles:
 
 def domainnet_126(split: str) -> ImageFiles:
     """DomainNet-126: the split is a domain, one of clipart, painting, real, sketch; classes are named by number."""
-    _check_split("domainnet-126", split, DOMAINS)
+    check_split("domainnet-126", split, DOMAINS)
     root = get("domainnet-126").require()
     rows = _columns(root / f"{split}_list.txt")
     names = [str(number) for number in range(126)]
@@ -147,7 +152,7 @@ def domainnet_126(split: str) -> ImageFiles:
 
 def fgvc_aircraft(split: str) -> ImageFiles:
     """FGVC-Aircraft: 3,334 train, 3,333 val, 3,333 test pictures of 100 variants. Each ends in 20 rows of copyright."""
-    _check_split("fgvc-aircraft", split, ("train", "val", "test"))
+    check_split("fgvc-aircraft", split, ("train", "val", "test"))
     root = get("fgvc-aircraft").require() / "fgvc-aircraft-2013b" / "data"
     rows = (line.split(" ", 1) for line in (root / f"images_variant_{split}.txt").read_text("utf-8").splitlines())
     variants = (root / "variants.txt").read_text("utf-8").splitlines()
@@ -160,7 +165,7 @@ def caltech101(split: str) -> ImageFiles:
     It has no split of its own: "train", "val" and "test" are those of Zhou et al. (2022), without the background and
     the easy faces, and need their split_zhou_Caltech101.json beside the archive, which is unpacked into the cache once.
     """
-    _check_split("caltech101", split, ("all", *ZHOU_PARTS))
+    check_split("caltech101", split, ("all", *ZHOU_PARTS))
     folder = get("caltech101").require()
     root = _unpacked(folder / "caltech-101.zip", "caltech-101/101_ObjectCategories.tar.gz") / "101_ObjectCategories"
     return by_folder(root) if split == "all" else _zhou(root, folder / "split_zhou_Caltech101.json", split)
@@ -168,7 +173,7 @@ def caltech101(split: str) -> ImageFiles:
 
 def ucf101(split: str) -> ImageFiles:
     """Middle frames of UCF101: 7,639 train, 1,898 val, 3,783 test pictures of 101 actions (Zhou et al. 2022)."""
-    _check_split("ucf101", split, ZHOU_PARTS)
+    check_split("ucf101", split, ZHOU_PARTS)
     folder = get("ucf101").require()
     return _zhou(folder / "UCF-101-midframes", folder / "split_zhou_UCF101.json", split)
 
@@ -178,7 +183,7 @@ def objectnet(split: str) -> ImageFiles:
 
     Classes bear ObjectNet's labels. The red frame that marks its pictures, one pixel of each side, is cut off.
     """
-    _check_split("objectnet", split, ("all", "shared"))
+    check_split("objectnet", split, ("all", "shared"))
     root = get("objectnet").require() / "objectnet-1.0"
     labels = json.loads((root / "mappings" / "folder_to_objectnet_label.json").read_text("utf-8"))
     shared = json.loads((root / "mappings" / "objectnet_to_imagenet_1k.json").read_text("utf-8"))
@@ -218,7 +223,7 @@ def _unpacked(archive: Path, nested: str) -> Path:
 
 def stl10(split: str) -> Images:
     """STL-10, uint8 (5000 train, 8000 test or 100000 unlabeled, 3, 96, 96); label -1 where there is none."""
-    _check_split("stl10", split, ("train", "test", "unlabeled"))
+    check_split("stl10", split, ("train", "test", "unlabeled"))
     root = get("stl10").require() / "stl10_binary"
     pixels = np.fromfile(root / f"{split}_X.bin", np.uint8).reshape(-1, 3, 96, 96).swapaxes(2, 3)  # column by column
     labels = np.full(len(pixels), -1, np.int64)
@@ -229,7 +234,7 @@ def stl10(split: str) -> Images:
 
 def kuzushiji_49(split: str) -> Images:
     """Kuzushiji-49: 232,365 train and 38,547 test characters, uint8 (N, 1, 28, 28). Classes are named by number."""
-    _check_split("kuzushiji-49", split, ("train", "test"))
+    check_split("kuzushiji-49", split, ("train", "test"))
     root = get("kuzushiji-49").require()
     found = [np.load(root / f"k49-{split}-{part}.npz", allow_pickle=False)["arr_0"] for part in ("imgs", "labels")]
     images, labels = torch.from_numpy(found[0]).unsqueeze(1), torch.from_numpy(found[1].astype(np.int64))
@@ -237,7 +242,7 @@ def kuzushiji_49(split: str) -> Images:
 
 
 def _whole(name: str, folder: str, split: str) -> ImageFiles:
-    _check_split(name, split, ("all",))
+    check_split(name, split, ("all",))
     return by_folder(get(name).require() / folder)
 
 

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 
 BEIR = (
     "trec-covid", "nfcorpus", "nq", "hotpotqa", "fiqa", "arguana", "webis-touche2020", "quora", "dbpedia-entity",
@@ -33,7 +31,7 @@ class Ranking:
 
 def beir(split: str) -> Ranking:
     """One of 13 collections with its test judgments; the split is its name, such as "scifact"."""
-    _check_split("beir", split, BEIR)
+    check_split("beir", split, BEIR)
     root = get("beir").require() / split
     for part in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
         if not (root / part).is_file():
@@ -48,7 +46,7 @@ def beir(split: str) -> Ranking:
 
 def msmarco_passage(split: str) -> Ranking:
     """MS MARCO passages: 8,841,823, with the judgments of "train" or "dev-small" (6,980 queries). Needs about 8 GiB."""
-    _check_split("msmarco-passage", split, ("train", "dev-small"))
+    check_split("msmarco-passage", split, ("train", "dev-small"))
     root, part = get("msmarco-passage").require(), split.replace("-", ".")
     documents, queries = (_pairs(root / name) for name in ("collection.tsv", f"queries.{part}.tsv"))
     rows = (line.split() for line in (root / f"qrels.{part}.tsv").read_text("ascii").splitlines())
@@ -61,6 +59,8 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _pairs(path: Path) -> dict[str, str]:
+    import pandas as pd
+
     table = pd.read_csv(path, sep="\t", header=None, dtype=str, quoting=csv.QUOTE_NONE, na_filter=False)
     return dict(zip(table[0], table[1], strict=True))
 

@@ -6,13 +6,16 @@ import gzip
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FRAPPE_FEATURES = 5382
 AMAZON = ("Electronics", "Sports_and_Outdoors", "Tools_and_Home_Improvement", "Toys_and_Games")
@@ -53,7 +56,10 @@ def ml_100k(split: str) -> Ratings:
 
     `users`: age, gender, occupation, zip. `items`: title, released, and one column of 0 and 1 for each of 19 genres.
     """
-    _check_split("ml-100k", split, ("all",))
+
+    import pandas as pd
+
+    check_split("ml-100k", split, ("all",))
     folder = get("ml-100k").require()
     genres = pd.read_csv(folder / "u.genre", sep="|", header=None, names=["genre", "index"])["genre"].tolist()
     users = pd.read_csv(
@@ -70,7 +76,7 @@ def ml_1m(split: str) -> Ratings:
 
     `users`: gender, age (the lower end of a range), occupation (0..20), zip. `items`: title, genres joined by `|`.
     """
-    _check_split("ml-1m", split, ("all",))
+    check_split("ml-1m", split, ("all",))
     folder = get("ml-1m").require()
     users = _double_colons(folder / "users.dat", ["id", "gender", "age", "occupation", "zip"])
     users = users.astype({"id": int, "age": int, "occupation": int}).set_index("id")
@@ -86,7 +92,10 @@ def amazon_reviews_2023(split: str) -> Ratings:
     product are one item. `users` have no columns. A category is read in parts, but its ratings are held in memory: up
     to 43.9 million. Needs pyarrow (`crossexam[data]`).
     """
-    _check_split("amazon-reviews-2023", split, AMAZON)
+
+    import pandas as pd
+
+    check_split("amazon-reviews-2023", split, AMAZON)
     folder = get("amazon-reviews-2023").require()
     items = _json_columns(folder / f"meta_{split}.jsonl", ("parent_asin", "title", "main_category", "store"))
     reviews = _json_columns(folder / f"{split}.jsonl", ("user_id", "parent_asin", "rating", "timestamp"))
@@ -118,7 +127,7 @@ def frappe_heldout(split: str) -> Clicks:
 
     Splits: "validation", "test". A split made anew from these is not comparable with published numbers.
     """
-    _check_split("frappe-heldout", split, ("validation", "test"))
+    check_split("frappe-heldout", split, ("validation", "test"))
     return read_libfm(get("frappe-heldout").require() / f"frappe.{split}.libfm.gz", FRAPPE_FEATURES)
 
 
@@ -145,5 +154,7 @@ def _ratings(table: npt.NDArray[np.int64], users: pd.DataFrame, items: pd.DataFr
 
 
 def _double_colons(path: Path, names: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
     rows = [line.split("::") for line in path.read_text("latin-1").splitlines() if line]
     return pd.DataFrame(rows, columns=names)

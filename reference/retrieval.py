@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from reference.catalog import get
-from reference.images import _check_split
+from reference.images import check_split
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def cranfield(split: str) -> Collection:
 
     Judgments name queries by their position: the numbers in the file of queries have gaps.
     """
-    _check_split("cranfield", split, ("all",))
+    check_split("cranfield", split, ("all",))
     folder = get("cranfield").require()
     documents = [_document(fields) for fields in smart_records((folder / "cran.all.1400").read_text("ascii"), "TABW")]
     queries = [" ".join(fields["W"].split()) for fields in smart_records((folder / "cran.qry").read_text("ascii"), "W")]

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Recordings:
 
 
 def _challenge(name: str, split: str) -> Recordings:
-    _check_split(name, split, ("all",))
+    check_split(name, split, ("all",))
     folder = get(name).require()
     headers = tuple(sorted(folder.rglob("*.hea"), key=lambda path: path.name))
     if not headers:
@@ -58,6 +57,9 @@ ningbo_ecg = partial(_challenge, "ningbo-ecg")
 
 def read_recording(header: Path) -> Recording:
     """A WFDB header with its MATLAB file: one line for the record, one for each lead, then comments `# Key: value`."""
+
+    from scipy.io import loadmat
+
     lines = header.read_text("utf-8").splitlines()
     comments = dict(re.findall(r"^#\s*(\w+):\s*(.*)$", "\n".join(lines), re.M))
     try:

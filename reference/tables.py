@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from sklearn import datasets
 
 from reference.catalog import DataError, get
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GERMAN_COLUMNS = (
     "status", "duration", "credit_history", "purpose", "credit_amount", "savings", "employment", "installment_rate",
@@ -37,6 +39,9 @@ class Table:
 
 def breast_cancer(split: str) -> Table:
     """569 tumours, 30 real features; target 1 is benign (scikit-learn's coding)."""
+
+    from sklearn import datasets
+
     _whole("breast-cancer", split)
     bunch = datasets.load_breast_cancer(as_frame=True)
     return Table(bunch.data, bunch.target.to_numpy(np.int64))
@@ -44,6 +49,9 @@ def breast_cancer(split: str) -> Table:
 
 def german_credit(split: str) -> Table:
     """1,000 applicants, 20 attributes in UCI's order, categorical ones as UCI's codes; target 1 is a bad risk."""
+
+    import pandas as pd
+
     _whole("german-credit", split)
     path = get("german-credit").require() / "german.data"
     frame = pd.read_csv(path, sep=r"\s+", header=None, names=[*GERMAN_COLUMNS, "class"])
@@ -55,6 +63,9 @@ def letter(split: str) -> Table:
 
     In the order of the file: the first 16,000 (or 15,000) rows are by custom the train part.
     """
+
+    import pandas as pd
+
     _whole("letter", split)
     path = get("letter").require() / "letter-recognition.data"
     with path.open(encoding="ascii") as lines:
@@ -66,6 +77,9 @@ def letter(split: str) -> Table:
 
 def taiwan_default(split: str) -> Table:
     """30,000 card holders, the 23 attributes X1..X23 of UCI 350 (X2 sex, X5 age); target 1 is a default."""
+
+    import pandas as pd
+
     _whole("taiwan-default", split)
     path = get("taiwan-default").require() / "data.csv"
     frame = pd.read_csv(path)

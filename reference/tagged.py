@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 
 IOB_SPLITS = tuple(f"{language}-{part}" for language in ("esp", "ned") for part in ("train", "testa", "testb"))
 LEAF = re.compile(r"\(([^\s()]+) ([^\s()]+)\)")
@@ -40,7 +40,7 @@ class Sentences:
 
 def ud_english_ewt(split: str) -> Sentences:
     """English Web Treebank: 12,544 train, 2,001 val and 2,077 test sentences; 17 universal tags, pos are Penn's."""
-    _check_split("ud-english-ewt", split, ("train", "val", "test"))
+    check_split("ud-english-ewt", split, ("train", "val", "test"))
     part = "dev" if split == "val" else split
     path = get("ud-english-ewt").require() / f"en_ewt-ud-{part}.conllu.gz"
     with gzip.open(path, "rt", encoding="utf-8") as lines:
@@ -49,7 +49,7 @@ def ud_english_ewt(split: str) -> Sentences:
 
 def conll2000(split: str) -> Sentences:
     """CoNLL-2000 chunking: 8,936 train and 2,012 test sentences; tags are IOB2 chunks (B-NP), pos Penn's."""
-    _check_split("conll2000", split, ("train", "test"))
+    check_split("conll2000", split, ("train", "test"))
     return _collect(columns(_member("conll2000", f"conll2000/{split}.txt", "ascii")))
 
 
@@ -58,7 +58,7 @@ def conll2002(split: str) -> Sentences:
 
     Splits: esp-train, esp-testa (development), esp-testb (test), and ned- likewise.
     """
-    _check_split("conll2002", split, IOB_SPLITS)
+    check_split("conll2002", split, IOB_SPLITS)
     member = f"conll2002/{split.replace('-', '.')}"
     return _collect(columns(_member("conll2002", member, "utf-8")))
 
@@ -69,7 +69,7 @@ def conll2003(split: str) -> Sentences:
     The shared task's own tags are IOB1, where B is only for an entity right after one of its type; these are IOB2.
     """
     parts = {"train": "eng.train", "val": "eng.testa", "test": "eng.testb"}
-    _check_split("conll2003", split, tuple(parts))
+    check_split("conll2003", split, tuple(parts))
     lines = (get("conll2003").require() / parts[split]).read_text("utf-8").split("\n")
     return _collect(Sentence(found.words, iob2(found.tags), found.pos) for found in columns(lines))
 
@@ -80,14 +80,14 @@ def ontonotes5(split: str) -> Sentences:
     Read from the *_gold_conll files that the CoNLL-2012 scripts make of the release, in the order of their paths.
     """
     folders = {"train": "train", "val": "development", "test": "test"}
-    _check_split("ontonotes5", split, tuple(folders))
+    check_split("ontonotes5", split, tuple(folders))
     files = sorted((get("ontonotes5").require() / folders[split]).rglob("*_gold_conll"))
     return _collect(found for path in files for found in conll2012(path.read_text("utf-8").split("\n")))
 
 
 def msra_ner(split: str) -> Sentences:
     """MSRA named entities in Chinese, a character and its tag a line: train and test; tags as IOB2 (PER, ORG, LOC)."""
-    _check_split("msra-ner", split, ("train", "test"))
+    check_split("msra-ner", split, ("train", "test"))
     path = get("msra-ner").require() / f"{split}.txt"
     found = []
     for rows in _blocks(path.read_text("utf-8").split("\n")):
@@ -104,7 +104,7 @@ def treebank(split: str) -> Sentences:
 
     Empty elements (-NONE-) are left out. The sample has no split of its own.
     """
-    _check_split("treebank", split, ("all",))
+    check_split("treebank", split, ("all",))
     with zipfile.ZipFile(get("treebank").require() / "treebank.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".mrg"))
         return _collect(parse for name in names for parse in bracketed(archive.read(name).decode("ascii")))
@@ -116,7 +116,7 @@ def brown(split: str) -> Sentences:
     Splits: "all", or one of the fifteen categories by its letter, a (news) to r (humour).
     """
     letters = "abcdefghjklmnpr"
-    _check_split("brown", split, ("all", *letters))
+    check_split("brown", split, ("all", *letters))
     member = re.compile(rf"brown/c[{letters if split == 'all' else split}]\d\d")
     with zipfile.ZipFile(get("brown").require() / "brown.zip") as archive:
         names = sorted(filter(member.fullmatch, archive.namelist()))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reference.catalog import DataError, get
-from reference.images import SPLITS, _check_split
+from reference.images import SPLITS, check_split
 
 WIKITEXT_PARTS = {"train": "train", "val": "valid", "test": "test"}
 RTE_SPLITS = tuple(f"rte{number}-{part}" for number in (1, 2, 3) for part in ("dev", "test"))
@@ -91,7 +91,7 @@ class Problem:
 
 def gsm8k(split: str) -> tuple[Problem, ...]:
     """Grade-school word problems: 7,473 train, 1,319 test. Solutions hold calculator marks `<<16-3=13>>`."""
-    _check_split("gsm8k", split, SPLITS)
+    check_split("gsm8k", split, SPLITS)
     path = get("gsm8k").require() / f"{split}.jsonl"
     rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
     parts = [(row["question"], *row["answer"].rpartition("\n#### ")) for row in rows]
@@ -116,7 +116,7 @@ def boxed(solution: str) -> str | None:
 
 def wikitext2_heldout(split: str) -> Text:
     """WikiText-2 without its train part: 213,886 val and 241,211 test words, `<unk>` for rare ones."""
-    _check_split("wikitext-2-heldout", split, ("val", "test"))
+    check_split("wikitext-2-heldout", split, ("val", "test"))
     return Text((get("wikitext-2-heldout").require() / f"{WIKITEXT_PARTS[split]}.txt").read_text("utf-8"))
 
 
@@ -132,13 +132,13 @@ def wikitext103(split: str) -> Text:
 
 def tiny_shakespeare(split: str) -> Text:
     """1,115,394 characters of plays. By custom the first 90 % are the train part."""
-    _check_split("tiny-shakespeare", split, ("all",))
+    check_split("tiny-shakespeare", split, ("all",))
     return Text((get("tiny-shakespeare").require() / "input.txt").read_text("ascii"))
 
 
 def multi30k(split: str) -> Translations:
     """Captions in English and German: 29,000 train, 1,014 val, 1,000 test (2016 Flickr)."""
-    _check_split("multi30k", split, ("train", "val", "test"))
+    check_split("multi30k", split, ("train", "val", "test"))
     folder, part = get("multi30k").require(), "test_2016_flickr" if split == "test" else split
     english, german = (_gzipped_lines(folder / f"{part}.{language}.gz") for language in ("en", "de"))
     if len(english) != len(german):
@@ -151,7 +151,7 @@ def movie_reviews(split: str) -> LabelledTexts:
 
     For the ten folds of Pang & Lee: of each class, fold k is 100 k to 100 k + 99.
     """
-    _check_split("movie-reviews", split, ("all",))
+    check_split("movie-reviews", split, ("all",))
     classes = ("neg", "pos")
     found = [_members("movie-reviews", rf"movie_reviews/{name}/.*\.txt", "ascii") for name in classes]
     return _labelled((list(texts.values()) for texts in found), classes)
@@ -159,7 +159,7 @@ def movie_reviews(split: str) -> LabelledTexts:
 
 def sentence_polarity(split: str) -> LabelledTexts:
     """10,662 snippets, tokenised and lower-case: 5,331 negative, then as many positive."""
-    _check_split("sentence-polarity", split, ("all",))
+    check_split("sentence-polarity", split, ("all",))
     classes = ("neg", "pos")
     files = _members("sentence-polarity", r".*/rt-polarity\.(neg|pos)", "utf-8")
     return _labelled((_lines(files[f"sentence_polarity/rt-polarity.{name}"]) for name in classes), classes)
@@ -167,7 +167,7 @@ def sentence_polarity(split: str) -> LabelledTexts:
 
 def subjectivity(split: str) -> LabelledTexts:
     """10,000 sentences, tokenised and lower-case: 5,000 objective (of plots), then 5,000 subjective (of reviews)."""
-    _check_split("subjectivity", split, ("all",))
+    check_split("subjectivity", split, ("all",))
     files = _members("subjectivity", r".*\.5000", "utf-8")
     groups = [_lines(files[f"subjectivity/{name}.tok.gt9.5000"]) for name in ("plot", "quote")]
     return _labelled(groups, ("objective", "subjective"))
@@ -175,7 +175,7 @@ def subjectivity(split: str) -> LabelledTexts:
 
 def qc(split: str) -> LabelledTexts:
     """TREC questions: 5,452 train, 500 test; the six coarse classes."""
-    _check_split("qc", split, SPLITS)
+    check_split("qc", split, SPLITS)
     classes = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
     lines = _lines(_members("qc", rf"qc/{split}\.txt", "latin-1")[f"qc/{split}.txt"])
     labels, texts = zip(*(line.split(" ", 1) for line in lines), strict=True)
@@ -188,7 +188,7 @@ def rte(split: str) -> TextPairs:
 
     Not GLUE's RTE.
     """
-    _check_split("rte-123", split, RTE_SPLITS)
+    check_split("rte-123", split, RTE_SPLITS)
     member = f"rte/{split.replace('-', '_')}.xml"
     pairs = list(ElementTree.fromstring(_members("rte-123", re.escape(member), "utf-8")[member]))
     truth = [pair.get("value", pair.get("entailment")) in ("TRUE", "YES") for pair in pairs]
@@ -207,13 +207,13 @@ def state_union(split: str) -> Documents:
 
 
 def _speeches(name: str, split: str) -> Documents:
-    _check_split(name, split, ("all",))
+    check_split(name, split, ("all",))
     found = _members(name, r".*/\d{4}-.*\.txt", "utf-8")
     return Documents(tuple(Path(member).stem for member in found), tuple(found.values()))
 
 
 def _wikitext(name: str, split: str) -> Text:
-    _check_split(name, split, tuple(WIKITEXT_PARTS))
+    check_split(name, split, tuple(WIKITEXT_PARTS))
     return Text((get(name).require() / f"wiki.{WIKITEXT_PARTS[split]}.tokens").read_text("utf-8"))
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from scipy.sparse import csr_matrix
-from sklearn.datasets import load_svmlight_file
 
 from reference.catalog import DataError, get
-from reference.images import _check_split
+from reference.images import check_split
 from reference.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_matrix
 
 ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship", "race",
@@ -33,23 +35,25 @@ class SparseTable:
 
 def vowel(split: str) -> SparseTable:
     """Vowel: 528 train, 462 test, 10 features scaled to [-1, 1], 11 classes."""
-    _check_split("vowel", split, ("train", "test"))
+    check_split("vowel", split, ("train", "test"))
     return _libsvm("vowel", "vowel.scale" if split == "train" else "vowel.scale.t", 10, first=0)
 
 
 def news20(split: str) -> SparseTable:
     """News20: 15,935 train, 3,993 test, 62,061 features, 20 classes (the files count from 1)."""
-    _check_split("news20", split, ("train", "test"))
+    check_split("news20", split, ("train", "test"))
     return _libsvm("news20", "news20.scale.bz2" if split == "train" else "news20.t.scale.bz2", 62_061, first=1)
 
 
 def aloi(split: str) -> SparseTable:
     """Aloi: 108,000 rows, 128 features, 1,000 classes. It has no split of its own."""
-    _check_split("aloi", split, ("all",))
+    check_split("aloi", split, ("all",))
     return _libsvm("aloi", "aloi.scale.bz2", 128, first=0)
 
 
 def _libsvm(name: str, file: str, features: int, *, first: int) -> SparseTable:
+    from sklearn.datasets import load_svmlight_file
+
     path = get(name).require() / file
     try:
         found, target = load_svmlight_file(str(path), n_features=features)
@@ -60,7 +64,10 @@ def _libsvm(name: str, file: str, features: int, *, first: int) -> SparseTable:
 
 def adult(split: str) -> Table:
     """Adult: 32,561 train, 16,281 test; target 1 is an income above 50,000. Missing categories are "?"."""
-    _check_split("adult", split, ("train", "test"))
+
+    import pandas as pd
+
+    check_split("adult", split, ("train", "test"))
     path = get("adult").require() / ("adult.data" if split == "train" else "adult.test")
     frame = pd.read_csv(
         path, header=None, names=[*ADULT_COLUMNS, "income"], skipinitialspace=True, comment="|", na_filter=False
@@ -76,7 +83,10 @@ def indstat(split: str) -> pd.DataFrame:
 
     The split is "values", "isic" (the tree of industries) or "links".
     """
-    _check_split("indstat", split, ("values", "isic", "links"))
+
+    import pandas as pd
+
+    check_split("indstat", split, ("values", "isic", "links"))
     folder = get("indstat").require()
     if split == "isic":
         return pd.read_csv(folder / "isic_rev3_structure.txt", dtype=str, na_filter=False)

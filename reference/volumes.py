@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from reference.catalog import DataError, get
-from reference.images import SPLITS, _check_split
+from reference.images import SPLITS, check_split
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def left_atrium_half(split: str) -> tuple[Volume, ...]:
     About 80..122 x 66..80 x 44 voxels, 8 bits between the 0.5 and 99.5 percentiles; not comparable with results at
     full resolution.
     """
-    _check_split("left-atrium-half", split, SPLITS)
+    check_split("left-atrium-half", split, SPLITS)
     entry = get("left-atrium-half")
     folder = entry.require()
     return tuple(read_packed(folder / file.name) for file in entry.files if file.name.startswith(f"{split}-"))
@@ -59,7 +59,7 @@ class Scans:
 
 def la2018(split: str) -> Scans:
     """Left-atrium MRI as UA-MT prepared it: 80 train, 20 test cases. Reading needs h5py (`crossexam[data]`)."""
-    _check_split("la2018", split, SPLITS)
+    check_split("la2018", split, SPLITS)
     folder = get("la2018").require()
     return Scans(folder, tuple((folder / f"{split}.list").read_text("ascii").split()))
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from crossexam.runs.host import private_host
+
 ROOT = Path(__file__).resolve().parent.parent
 
 TOML = """
@@ -65,9 +67,10 @@ class Sandbox:
         return [sys.executable, "-m", "crossexam", *words]
 
     def environment(self, **extra: str) -> dict[str, str]:
-        """This process's, less what would send the rows of a sandbox elsewhere."""
+        """This process's, less what would send the rows of a sandbox elsewhere; commands share its host."""
         inherited = {name: value for name, value in os.environ.items() if name != "CROSSEXAM_RESULTS"}
-        return {**inherited, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
+        kept = {"CROSSEXAM_HOST": str(private_host())}
+        return {**inherited, **kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **extra}
 
     def run(self, *words: str, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
         """Call `crossexam` in this project and return what it printed."""

@@ -13,8 +13,8 @@ response has the same distribution when it is sampled and when it is read.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, Self
 
 import torch
 from torch import nn
@@ -34,6 +34,12 @@ class Policy(Protocol):
 
     def logits(self, prompts: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Logits before each action, (B, T, V): position t has seen the prompt and the actions before t."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """As of any torch module."""
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any torch module."""
 
 
 class BanditPolicy(nn.Module):
@@ -75,7 +81,8 @@ class LanguagePolicy(nn.Module, ABC):
         """Stops when all have ended: T is the length of the longest response. After an end stands `end` again."""
         logits, state = self.begin(prompts)
         going = torch.ones(len(prompts), dtype=torch.bool, device=prompts.device)
-        actions, mask = [], []
+        actions: list[torch.Tensor] = []
+        mask: list[torch.Tensor] = []
         while len(actions) < self.max_tokens and going.any():
             if actions:
                 logits, state = self.step(actions[-1], state)

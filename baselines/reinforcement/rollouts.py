@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ class Rollouts:
         """Tokens of each response, (B,)."""
         return self.mask.sum(1)
 
-    def rows(self, part: slice | torch.Tensor) -> dict[str, object]:
+    def rows(self, part: slice | torch.Tensor) -> dict[str, Any]:
         """The fields of some responses."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(Rollouts)}
         return {name: one[part] if isinstance(one, torch.Tensor) else one for name, one in fields.items()}
@@ -105,7 +106,7 @@ class Step:
 
 
 def train_policy(
-    policy: nn.Module,
+    policy: Policy,
     problems: Problems,
     objective: Objective,
     *,
@@ -118,7 +119,7 @@ def train_policy(
     epochs: int = 1,
     micro_batches: int = 1,
     clip_norm: float | None = 1.0,
-    reference: nn.Module | None = None,
+    reference: Policy | None = None,
     reward: Callable[[Rollouts], torch.Tensor] | None = None,
     advantage: Callable[[Rollouts], torch.Tensor] = normalised,
     dynamic: bool = False,
@@ -162,8 +163,8 @@ def train_policy(
             for place, part in enumerate(parts):
                 fields = rollouts.rows(part)
                 logits = policy.logits(fields["prompts"], fields["actions"])
-                logp = token_log_probs(logits, fields["actions"])  # type: ignore[arg-type]
-                loss = objective(Update(**fields, logp=logp, logits=logits))  # type: ignore[arg-type]
+                logp = token_log_probs(logits, fields["actions"])
+                loss = objective(Update(**fields, logp=logp, logits=logits))
                 if not loss.isfinite():
                     raise ValueError(f"the loss of step {number} is {float(loss.detach())}")
                 if place % micro_batches == 0:

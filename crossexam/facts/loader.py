@@ -23,8 +23,11 @@ GIVEN = ("arm", "seed", "device")
 """What a function is called with only if it takes it."""
 
 
-def load_paper(folder: Path) -> Paper:
-    """Read and check `folder/paper.toml`. Raises `BadFile` with every problem that it has."""
+def load_paper(folder: Path, functions: Functions | None = None) -> Paper:
+    """Read and check `folder/paper.toml`. Raises `BadFile` with every problem that it has.
+
+    `functions` are those of the project: afterwards they know which files the check depended on.
+    """
     file = folder / "paper.toml"
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     reader = Reader(file, text)
@@ -38,7 +41,7 @@ def load_paper(folder: Path) -> Paper:
         reader.finish()
     paper, places = _read(reader, folder, table)
     _check_references(reader, paper, places)
-    _check_code(reader, paper, places)
+    _check_code(reader, paper, places, functions or Functions(folder.parent.parent))
     reader.finish()
     return paper
 
@@ -217,9 +220,9 @@ def _check_claim(reader: Reader, claim: Claim, experiment: Experiment, key: Key)
             reader.refuse((*key, "rule", "at"), f"asks for {name} = {value!r}", f"'{experiment.name}' has {axis!r}")
 
 
-def _check_code(reader: Reader, paper: Paper, places: Places) -> None:
+def _check_code(reader: Reader, paper: Paper, places: Places, functions: Functions) -> None:
     """Functions must be there and take what they get; texts that faults replace must occur once."""
-    functions, module = Functions(paper.folder.parent.parent), f"{paper.package}.experiments"
+    module = f"{paper.package}.experiments"
     try:
         if not functions.has(module):
             reader.refuse((), "has no experiments.py beside it", "write one function per experiment")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,7 +102,7 @@ class Protocol(Validated):
     @property
     def decides(self) -> dict[str, str]:
         """All that a verdict depends on. What was tried beside it may be told later without starting a new series."""
-        return {name: text for name, text in asdict(self).items() if name != "sensitivity"}
+        return {name: text for name, text in vars(self).items() if name != "sensitivity"}
 
 
 @dataclass(frozen=True)
@@ -383,14 +384,22 @@ class Paper:
 
     def series(self, claim: Claim) -> str:
         """A digest of all that decides the claim: rule, decision and protocol. A new digest is a new series."""
-        protocol = self.experiments[claim.experiment].protocol
-        decided_by = {
-            "rule": [claim.rule.kind, asdict(claim.rule)],
-            # Only what the file says, so that a new field with its default starts no new series.
-            "decision": {k: v for k, v in asdict(claim.decision).items() if v != getattr(Decision(), k)},
-            "protocol": protocol.decides if protocol else None,
-        }
-        return hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()[:16]
+        if claim.id not in self._series:
+            protocol = self.experiments[claim.experiment].protocol
+            decided_by = {
+                "rule": [claim.rule.kind, vars(claim.rule)],
+                # Only what the file says, so that a new field with its default starts no new series.
+                "decision": {k: v for k, v in vars(claim.decision).items() if v != getattr(Decision, k)},
+                "protocol": protocol.decides if protocol else None,
+            }
+            text = json.dumps(decided_by, sort_keys=True)
+            self._series[claim.id] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._series[claim.id]
+
+    @functools.cached_property
+    def _series(self) -> dict[str, str]:
+        """What `series` has found: every row notes it, and every verdict."""
+        return {}
 
     def registration(self, experiment: str) -> dict[str, str]:
         """{claim: series} of an experiment's claims as they stand: what a row notes when its trial begins."""

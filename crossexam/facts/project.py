@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crossexam.facts.loader import load_paper
+from crossexam.facts.checked import checked_paper
 from crossexam.facts.paper import Paper
 from crossexam.facts.problems import did_you_mean
 
@@ -41,4 +41,4 @@ def find_paper(root: Path, slug: str) -> Paper:
     wanted = slug.replace("_", "-")
     if wanted not in folders:
         raise UnknownPaper(f"no paper '{slug}': {did_you_mean(wanted, folders) if folders else 'there are no suites'}")
-    return load_paper(folders[wanted])
+    return checked_paper(folders[wanted])

@@ -55,9 +55,17 @@ class Functions:
         """Whether the project has the module."""
         return self._tree(module) is not None
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that answers depended on, whether they are there or not."""
+        return [self._file(module) for module in self._trees]
+
+    def _file(self, module: str) -> Path:
+        return self._root.joinpath(*module.split(".")).with_suffix(".py")
+
     def _tree(self, module: str) -> ast.Module | None:
         if module not in self._trees:
-            file = self._root.joinpath(*module.split(".")).with_suffix(".py")
+            file = self._file(module)
             text = file.read_text(encoding="utf-8") if file.is_file() else None
             self._trees[module] = None if text is None else ast.parse(text, filename=str(file))
         return self._trees[module]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,39 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from crossexam.facts.paper import Claim, Decision, Experiment, Paper, Verdict
-from crossexam.facts.rules import (
-    EffectRule,
-    ExactRule,
-    LevelRule,
-    OrderRule,
-    PairedRule,
-    ResourceRule,
-    Rule,
-    TrendRule,
-)
+from crossexam.facts.paper import Claim, Experiment, Paper, Verdict
+from crossexam.facts.rules import ExactRule, LevelRule, PairedRule, ResourceRule, Rule, TrendRule
 from crossexam.judging import stats
-from crossexam.judging.stats import NO_HISTORY, Array, Estimate, History
-from crossexam.judging.student import t_quantile
+from crossexam.judging.decide import DECIDE, Finding, Sample, Unjudgeable, decide_trend
+from crossexam.judging.stats import NO_HISTORY, Array, History
 from crossexam.runs.rows import Health, Row, canonical
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one point of the parameter grid says about a claim."""
-
-    verdict: Verdict
-    estimate: float
-    low: float
-    high: float
-    p: float | None = None
-    """p-value of "the claim holds here"; None for rules without statistics."""
-    n: int = 0
-    label: str = ""
-    """What else to say: below, above, compatible, why inconclusive."""
-    seeds_needed: float | None = None
-    point: str = ""
-
 
 Registered = Literal["before", "changed after", "unknown"]
 
@@ -88,7 +62,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The rows that a claim is judged on: those of its experiment, one setting, the wanted seeds."""
+    """The rows that claims are judged on: those of their experiment, one setting, the wanted seeds."""
 
     experiment: Experiment
     rows: tuple[Row, ...]
@@ -96,12 +70,12 @@ class Evidence:
 
     def values(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """One value per seed, in seed order. Raises Unjudgeable where one is missing or no single finite number."""
-        found = {row.seed: row for row in self.rows if row.arm == arm and canonical(row.params) == canonical(point)}
+        found = {row.seed: row for row in self._at(point, arm)}
         return np.array([self._number(found.get(seed), arm, seed, metric) for seed in self.seeds])
 
     def lists(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """All values of a metric at a point, lists flattened, over all seeds."""
-        found = [row for row in self.rows if row.arm == arm and canonical(row.params) == canonical(point)]
+        found = self._at(point, arm)
         values = [np.atleast_1d(np.asarray(_metric(row, metric), dtype=float)) for row in found]
         if (missing := len(self.seeds) - len(found)) > 0:
             raise Unjudgeable("error", f"{missing} of {len(self.seeds)} seeds are missing for arm '{arm}'")
@@ -109,6 +83,17 @@ class Evidence:
         if not np.all(np.isfinite(flat)):
             raise Unjudgeable("error", f"metric '{metric}' is not finite")
         return flat
+
+    def _at(self, point: Mapping[str, Any], arm: str) -> Sequence[Row]:
+        return self._by_place.get((arm, canonical(point)), ())
+
+    @functools.cached_property
+    def _by_place(self) -> Mapping[tuple[str, str], Sequence[Row]]:
+        """Rows by arm and point of the grid."""
+        found: dict[tuple[str, str], list[Row]] = {}
+        for row in self.rows:
+            found.setdefault((row.arm, canonical(row.params)), []).append(row)
+        return found
 
     @staticmethod
     def _number(row: Row | None, arm: str, seed: int, metric: str) -> float:
@@ -120,15 +105,6 @@ class Evidence:
         if not math.isfinite(value):
             raise Unjudgeable("error", f"metric '{metric}' is {value}")
         return float(value)
-
-
-class Unjudgeable(Exception):
-    """Rows that cannot be judged: a health, never a verdict."""
-
-    def __init__(self, health: Health, cause: str) -> None:
-        super().__init__(cause)
-        self.health: Health = health
-        self.cause = cause
 
 
 def _metric(row: Row, metric: str) -> float | list[float]:
@@ -164,15 +140,24 @@ def judge_paper(
     for row in rows:
         if subjects.get(row.subject) == row.experiment:
             by_experiment.setdefault(row.experiment, []).append(row)
+
+    @functools.cache
+    def evidence(name: str, environments: tuple[str, ...]) -> Evidence:
+        """Many claims are judged on the same rows."""
+        wanted = paper.experiments[name].seed_range(seeds, first_seed)
+        allowed = [
+            row
+            for row in by_experiment.get(name, [])
+            if row.seed in wanted and (not environments or row.device in environments)
+        ]
+        return Evidence(paper.experiments[name], _one_setting(allowed, (setting or {}).get(name, "")), wanted)
+
     judgements = []
     for claim in paper.claims:
-        experiment = paper.experiments[claim.experiment]
-        wanted = experiment.seed_range(seeds, first_seed)
-        found = [row for row in by_experiment.get(experiment.name, []) if row.seed in wanted]
-        chosen = _one_setting(found, (setting or {}).get(experiment.name, ""), claim)
-        absent = (obstacles or {}).get(experiment.name) or "not run yet"
-        judgement = _judge(claim, Evidence(experiment, chosen, wanted), absent, history)
-        judgements.append(replace(judgement, registered=registered(claim, paper.series(claim), chosen)))
+        known = evidence(claim.experiment, claim.decision.environments)
+        absent = (obstacles or {}).get(claim.experiment) or "not run yet"
+        judgement = _judge(claim, known, absent, history)
+        judgements.append(replace(judgement, registered=registered(claim, paper.series(claim), known.rows)))
     return _correct(paper, judgements)
 
 
@@ -184,16 +169,14 @@ def registered(claim: Claim, series: str, rows: Iterable[Row]) -> Registered:
     return "before" if stood == {series} else "changed after"
 
 
-def _one_setting(rows: Sequence[Row], preferred: str, claim: Claim) -> tuple[Row, ...]:
+def _one_setting(rows: Sequence[Row], preferred: str) -> tuple[Row, ...]:
     """The newest row of each trial, all of one setting: machines and versions are never mixed within a claim."""
-    allowed = claim.decision.environments
     newest: dict[str, dict[str, Row]] = {}
     for row in rows:
-        if not allowed or row.device in allowed:
-            trials = newest.setdefault(row.setting, {})
-            old = trials.get(row.subject)
-            if old is None or row.health == "done" or old.health != "done":
-                trials[row.subject] = row
+        trials = newest.setdefault(row.setting, {})
+        old = trials.get(row.subject)
+        if old is None or row.health == "done" or old.health != "done":
+            trials[row.subject] = row
     complete = Counter({key: sum(row.health == "done" for row in trials.values()) for key, trials in newest.items()})
     if not newest:
         return ()
@@ -267,40 +250,33 @@ def _decide(claim: Claim, evidence: Evidence, history: Callable[[str], Sequence[
             lines.setdefault(canonical({k: v for k, v in point.items() if k != rule.over}), []).append(point)
         for line in lines.values():
             rest = {name: value for name, value in line[0].items() if name != rule.over}
-            yield replace(_trend(claim, rule, _fitted(rule, evidence, line)), point=_show(rest))
+            sample = Sample(_fitted(rule, evidence, line))
+            yield replace(decide_trend(rule, claim.decision, sample), point=_show(rest))
         return
     for point in points:
-        yield replace(_decide_at(claim, evidence, point, history), point=_show(point))
+        sample = _sample(claim, evidence, point, history)
+        yield replace(DECIDE[type(rule)](rule, claim.decision, sample), point=_show(point))
 
 
 def _show(point: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in point.items())
 
 
-def _decide_at(
+def _sample(
     claim: Claim, evidence: Evidence, point: Mapping[str, Any], history: Callable[[str], Sequence[Row]]
-) -> Finding:
+) -> Sample:
+    """What a rule wants to know of one point."""
     rule = claim.rule
     if isinstance(rule, ExactRule):
-        return _exact(rule, evidence.lists(point, rule.arm, rule.metric))
+        return Sample(evidence.lists(point, rule.arm, rule.metric))
     if isinstance(rule, ResourceRule):
-        costs = (evidence.lists(point, rule.arm, metric) for metric in rule.metrics)
-        return _resource(claim, rule, *costs)
-    if isinstance(rule, LevelRule):
-        known = _history(claim, evidence, point, history)
-        return decide_level(
-            rule, claim.decision.alpha, claim.decision.n_min, evidence.values(point, rule.arm, rule.metric), known
-        )
-    if isinstance(rule, TrendRule):
-        return _trend(claim, rule, evidence.values(point, rule.arm, rule.metric))
-    assert isinstance(rule, PairedRule)
-    sign = 1.0 if rule.higher_is_better else -1.0
-    method, baseline = (evidence.values(point, arm, rule.metric) for arm in rule.arms)
-    differences = sign * (method - baseline)
-    if isinstance(rule, OrderRule):
-        return decide_order(rule, claim.decision, differences)
-    assert isinstance(rule, EffectRule)
-    return decide_effect(rule, claim.decision.alpha, claim.decision.n_min, differences)
+        costs, reference = (evidence.lists(point, rule.arm, metric) for metric in rule.metrics)
+        return Sample(costs, reference)
+    if isinstance(rule, PairedRule):
+        method, baseline = (evidence.values(point, arm, rule.metric) for arm in rule.arms)
+        return Sample(method - baseline if rule.higher_is_better else baseline - method)
+    known = _history(claim, evidence, point, history) if isinstance(rule, LevelRule) else NO_HISTORY
+    return Sample(evidence.values(point, rule.arms[0], rule.metric), history=known)
 
 
 def _history(
@@ -319,100 +295,6 @@ def _history(
     return History.of([value for value in values if isinstance(value, float | int)])
 
 
-def _exact(rule: ExactRule, values: Array) -> Finding:
-    low, high = float(values.min()), float(values.max())
-    if rule.target is not None:
-        worst = float(values[np.argmax(np.abs(values - rule.target))])
-        holds = abs(worst - rule.target) <= rule.atol + rule.rtol * abs(rule.target)
-    else:
-        above = rule.at_most is not None and high > rule.at_most
-        below = rule.at_least is not None and low < rule.at_least
-        worst = low if below or rule.at_most is None else high
-        holds = not (above or below)
-    return Finding("reproduced" if holds else "not reproduced", worst, low, high, n=len(values))
-
-
-def decide_level(rule: LevelRule, alpha: float, n_min: int, values: Array, history: History = NO_HISTORY) -> Finding:
-    """Equivalence with the reported number (ANCHORS 3.1)."""
-    n = len(values)
-    estimate = stats.level(
-        values, rule.reported, runs=rule.runs, reported_std=rule.reported_std, history=history,
-        quantum=rule.quantum, statistic=rule.statistic,
-    )  # fmt: skip
-    low, high = estimate.interval(alpha)
-    verdict, label = _within(low, high, rule.margin)
-    if n < n_min or (n == 1 and history.df < 10):
-        verdict, label = "inconclusive", f"{n} seeds, {n_min} are needed"
-    if verdict == "not reproduced":
-        label = "above" if (estimate.value > 0) == rule.higher_is_better else "below"
-    needed = None
-    if verdict == "inconclusive":
-        std = math.sqrt(stats.pooled(values, history).variance) if n > 1 else math.nan
-        needed = _level_seeds(rule, estimate, std, alpha)
-        if rule.runs == 1 and n > 1 and abs(estimate.value) <= t_quantile(0.975, estimate.df) * estimate.error:
-            label = label or "compatible, which is no pass"
-    return Finding(
-        verdict, estimate.value + rule.reported, low + rule.reported, high + rule.reported,
-        estimate.p_within(rule.margin), n, label, needed,
-    )  # fmt: skip
-
-
-def _level_seeds(rule: LevelRule, estimate: Estimate, std: float, alpha: float) -> float:
-    """Seeds to decide; infinite if the paper's own uncertainty alone exceeds the margin."""
-    theirs = (rule.reported_std if rule.reported_std is not None else std) / math.sqrt(rule.runs)
-    if not math.isfinite(std) or t_quantile(1 - alpha, math.inf) * theirs >= rule.margin:
-        return math.inf
-    return stats.seeds_needed(std, rule.margin - abs(estimate.value), alpha)
-
-
-def _within(low: float, high: float, margin: float) -> tuple[Verdict, str]:
-    if -margin <= low and high <= margin:
-        return "reproduced", ""
-    if low > margin or high < -margin:
-        return "not reproduced", ""
-    return "inconclusive", ""
-
-
-def decide_order(rule: OrderRule, decision: Decision, differences: Array) -> Finding:
-    """The method beats the baseline by more than the margin: t-interval and exact sign-flip test (ANCHORS 3.2)."""
-    n, alpha, n_min = len(differences), decision.alpha, decision.n_min
-    estimate = stats.mean(differences, rule.quantum, decision.overlap)
-    low, high = estimate.interval(alpha)
-    p = estimate.p_above(rule.margin)
-    flips = stats.sign_flip(differences - rule.margin)
-    superiority, least, most = stats.probability_of_superiority(differences)
-    label = f"P(better) {superiority:.2f} [{least:.2f}, {most:.2f}]"
-    verdict: Verdict = "inconclusive"
-    if n < n_min:
-        label = f"{n} seeds, {n_min} are needed"
-    elif low > rule.margin and flips <= alpha:
-        verdict = "reproduced"
-    elif high < rule.margin or (high == low == rule.margin):
-        verdict = "not reproduced"
-    std = float(np.std(differences, ddof=1)) if n > 1 else math.nan
-    distance = abs(estimate.value - rule.margin)
-    needed = stats.seeds_needed(std, distance, alpha, decision.overlap) if verdict == "inconclusive" and n > 1 else None
-    return Finding(verdict, estimate.value, low, high, p, n, label, needed)
-
-
-def decide_effect(rule: EffectRule, alpha: float, n_min: int, differences: Array) -> Finding:
-    """How much of the reported gain was recovered (ANCHORS 3.3). The label says it in percent."""
-    n = len(differences)
-    reported_std = None if rule.reported_std is None else rule.reported_std * math.sqrt(2)  # a difference of two arms
-    estimate = stats.level(differences, rule.gain, runs=rule.runs, reported_std=reported_std, quantum=rule.quantum)
-    low, high = estimate.interval(alpha)
-    verdict, _ = _within(low, high, rule.margin)
-    if n < n_min:
-        verdict = "inconclusive"
-    share = [100 * (value + rule.gain) / rule.gain for value in (estimate.value, low, high)]
-    label = f"recovered {share[0]:.0f} % [{share[1]:.0f}, {share[2]:.0f}] of the reported gain"
-    std = float(np.std(differences, ddof=1)) if n > 1 else math.nan
-    distance = rule.margin - abs(estimate.value)
-    needed = stats.seeds_needed(std, distance, alpha) if verdict == "inconclusive" and n > 1 else None
-    values = (estimate.value + rule.gain, low + rule.gain, high + rule.gain)
-    return Finding(verdict, *values, estimate.p_within(rule.margin), n, label, needed)
-
-
 def _fitted(rule: TrendRule, evidence: Evidence, line: Sequence[Mapping[str, Any]]) -> Array:
     """The fitted statistic of each seed along a line of the grid."""
     x = np.array([float(point[rule.over]) for point in line])
@@ -423,55 +305,3 @@ def _fitted(rule: TrendRule, evidence: Evidence, line: Sequence[Mapping[str, Any
         x, curves = np.log(x), np.log(curves)
     fit = stats.spearman if rule.fit == "spearman" else stats.slope
     return np.array([fit(x, curve) for curve in curves])
-
-
-def _trend(claim: Claim, rule: TrendRule, values: Array) -> Finding:
-    """A statistic per seed, its t-interval against the bound."""
-    alpha, n = claim.decision.alpha, len(values)
-    estimate = stats.mean(values, overlap=claim.decision.overlap)
-    low, high = estimate.interval(alpha)
-    if rule.target is not None:
-        verdict, _ = _within(low - rule.target, high - rule.target, rule.margin)
-        p = estimate.p_within(rule.margin, rule.target)
-        distance = rule.margin - abs(estimate.value - rule.target)
-    else:
-        at_least = -math.inf if rule.at_least is None else rule.at_least
-        at_most = math.inf if rule.at_most is None else rule.at_most
-        verdict = "inconclusive"
-        if at_least <= low and high <= at_most:
-            verdict = "reproduced"
-        elif high < at_least or low > at_most:
-            verdict = "not reproduced"
-        above = estimate.p_above(at_least) if math.isfinite(at_least) else 0.0
-        below = (
-            Estimate(-estimate.value, estimate.error, estimate.df).p_above(-at_most) if math.isfinite(at_most) else 0.0
-        )
-        p = max(above, below)
-        if estimate.error == 0 and verdict == "reproduced":
-            p = 0.0  # on the bound in every seed: `<=` holds
-        distance = min(abs(estimate.value - bound) for bound in (at_least, at_most))
-    label = ""
-    if n < claim.decision.n_min:
-        verdict, label = "inconclusive", f"{n} seeds, {claim.decision.n_min} are needed"
-    std = float(np.std(values, ddof=1)) if n > 1 else math.nan
-    needed = (
-        stats.seeds_needed(std, distance, alpha, claim.decision.overlap)
-        if verdict == "inconclusive" and n > 1
-        else None
-    )
-    return Finding(verdict, estimate.value, low, high, p, n, label, needed)
-
-
-def _resource(claim: Claim, rule: ResourceRule, costs: Array, reference: Array) -> Finding:
-    """The ratio of medians, its bootstrap interval against the bound (ANCHORS 3.4)."""
-    if len(costs) != len(reference) or np.any(costs <= 0) or np.any(reference <= 0):
-        raise Unjudgeable("error", f"'{rule.metric}' and '{rule.reference}' must be positive lists of one length")
-    ratio, low, high, std = stats.ratio_of_medians(costs, reference, claim.decision.alpha)
-    verdict: Verdict = "inconclusive"
-    if high <= rule.at_most:
-        verdict = "reproduced"
-    elif low > rule.at_most:
-        verdict = "not reproduced"
-    gap = math.log(rule.at_most) - math.log(ratio)
-    p = Estimate(gap, std, math.inf).p_above(0.0)
-    return Finding(verdict, ratio, low, high, p, len(costs))

@@ -23,7 +23,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, TaskCancelledError
 
-from crossexam.runs.executors import ENVIRONMENT, LocalExecutor, Outcome
+from crossexam.runs.executors import LocalExecutor, Outcome
+from crossexam.runs.host import ENVIRONMENT
 from crossexam.runs.placement import SPARE_GIB, Gpu, Node
 from reference.catalog import cache_folder, get
 

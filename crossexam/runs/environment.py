@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from importlib import metadata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ ALWAYS = ("numpy", "torch")
 @functools.cache
 def version(module: str) -> str:
     """The installed version of the distribution behind a top-level module; "" for the standard library."""
+    from importlib import metadata  # here: listing papers does not wait for it
+
     name = module.split(".")[0]
     if name in sys.stdlib_module_names:
         return ""
@@ -30,7 +32,7 @@ def version(module: str) -> str:
         return "absent"
 
 
-def libraries(modules: set[str]) -> dict[str, str]:
+def libraries(modules: Iterable[str]) -> dict[str, str]:
     """{library: version} of the numeric libraries among `modules`, and of those that always matter."""
     names = {module.split(".")[0] for module in modules} | set(ALWAYS)
     return {name: found for name in sorted(names) if (found := version(name))}

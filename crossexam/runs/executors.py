@@ -8,8 +8,6 @@ import os
 import selectors
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from crossexam.runs.host import ENVIRONMENT, server
 from crossexam.runs.rows import Health
 from crossexam.runs.worker import Job, perform
 
@@ -29,14 +28,6 @@ OUTPUT_LIMIT = 16 << 20
 """Bytes of output at which a job's file is emptied: only its end is ever shown."""
 LOOK = 1.0
 """Seconds between looks at what running jobs have written."""
-ENVIRONMENT = {
-    "PYTHONHASHSEED": "0",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it deterministic cuBLAS refuses to run
-    "OMP_NUM_THREADS": "1",  # libraries other than torch; torch is told per trial
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ class LocalExecutor:
         self.capacity = capacity
         self._scratch = tempfile.TemporaryDirectory(prefix="crossexam-", ignore_cleanup_errors=True)
         self._root = root
-        self._modules = sorted(modules)
+        self._modules = frozenset(modules)
         self._running: dict[int, _Running] = {}
         self._buffer = b""
         self._next = 0
@@ -110,21 +101,10 @@ class LocalExecutor:
         return ""
 
     def _start_server(self) -> None:
-        ours, theirs = socket.socketpair()
-        here = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-        words = ["-m", "crossexam.runs.forkserver", str(theirs.fileno()), str(self._root), *self._modules]
-        command = [sys.executable, *words]
         self._log = Path(self._scratch.name) / "server.log"
-        with self._log.open("ab") as log:
-            self._server = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self._root,
-            )  # fmt: skip
-        theirs.close()
-        self._socket = ours
+        self._socket = server(self._root, self._modules, self._log)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(ours, selectors.EVENT_READ)
+        self._selector.register(self._socket, selectors.EVENT_READ)
 
     def start(self, job: dict[str, Any]) -> int:
         self._next += 1
@@ -133,11 +113,14 @@ class LocalExecutor:
         }
         sent = {**job, **files, "id": self._next}
         self._running[self._next] = _Running(sent)
+        self._send(sent)
+        return self._next
+
+    def _send(self, message: dict[str, Any]) -> None:
         try:
-            self._socket.sendall(json.dumps(sent).encode() + b"\n")
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             pass  # the server has died: `wait` reports every running job
-        return self._next
 
     def wait(self, seconds: float) -> list[Outcome]:
         self._enforce_limits()
@@ -219,46 +202,7 @@ class LocalExecutor:
                 _signal_group(task.pid, signal.SIGKILL)
         self._selector.close()
         self._socket.close()  # the server ends when its socket does, and its jobs with it
-        try:
-            self._server.wait(timeout=GRACE)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
         self._scratch.cleanup()
-
-
-class KeptExecutor:
-    """One local executor for many runs: its server imports torch once."""
-
-    def __init__(self, root: Path, jobs: int) -> None:
-        self._root, self._jobs = root, jobs
-        self._executor: LocalExecutor | None = None
-
-    def __enter__(self) -> KeptExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor:
-            self._executor.close()
-
-    def start(self, modules: Iterable[str]) -> Executor:
-        """The executor, lent to a runner, which may close what it was lent."""
-        if self._executor is None:
-            self._executor = LocalExecutor(self._root, modules, self._jobs)
-        return _Lent(self._executor)
-
-
-class _Lent:
-    """An executor that stays open when a runner is done with it."""
-
-    def __init__(self, executor: LocalExecutor) -> None:
-        self.capacity = executor.capacity
-        self.start, self.wait, self.describe = executor.start, executor.wait, executor.describe
-        self.gpus = executor.gpus
-        self.gpu_gib = executor.gpu_gib
-
-    def close(self) -> None:
-        """Its owner closes it."""
 
 
 class InlineExecutor:

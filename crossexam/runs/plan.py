@@ -11,7 +11,7 @@ from typing import Any
 
 from crossexam.facts.paper import TIERS, Artifact, Experiment, Needs, Paper, Tier
 from crossexam.runs.environment import device_class, gpu_name, libraries, version
-from crossexam.runs.rows import digest, trial_name
+from crossexam.runs.rows import canonical, digest, trial_name
 from crossexam.runs.source import Project
 from reference.catalog import DataError, catalog, get
 
@@ -31,6 +31,8 @@ class Build:
     gpu: bool
     code: Mapping[str, str] = field(repr=False)
     """{definition: digest} of all code that it depends on."""
+    imports: frozenset[str] = field(repr=False)
+    """Installed modules that it imports."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Trial:
     parts: Mapping[str, str]
     code: Mapping[str, str] = field(repr=False)
     """{definition: digest} of all code that it depends on; the row keeps its digest, the store its text."""
+    imports: frozenset[str] = field(repr=False)
+    """Installed modules that it imports."""
     device: str
     builds: tuple[Build, ...] = ()
     blocked: str = ""
@@ -100,18 +104,20 @@ def plan(paper: Paper, project: Project, selection: Selection) -> list[Trial]:
 def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project) -> Iterator[Trial]:
     gpu = experiment.needs.gpu_memory_gib > 0
     roots = definitions(f"{paper.package}.experiments", experiment.name, experiment.needs.sets)
-    code = project.digests(*roots)
+    code, imports = project.digests(*roots), project.foreign(*roots)
     shared = {
         "code": digest(code),
         "data": " ".join(f"{name}={_checksum(name)}" for name in experiment.needs.sets),
         "threads": str(experiment.needs.cpus),
     }
-    where = _setting(project.foreign(*roots), gpu=gpu)
-    recipes = {name: _recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses}
+    asked = digest([paper.slug, experiment.name, shared])  # the same for every trial, and longer than what differs
+    where = _setting(imports, gpu=gpu)
+    setting = digest(where)
+    recipes = [_recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses]
     obstacle = blocked(experiment.needs, paper.slug)
     for point, seed, arm in itertools.product(experiment.grid(), seeds, experiment.arms):
         inputs = {"seed": seed, "arm": arm, **point}
-        builds = tuple(recipe(inputs) for recipe in recipes.values())
+        builds = tuple(recipe(inputs) for recipe in recipes)
         made = {f"artifact {build.artifact.name}": build.recipe for build in builds}
         yield Trial(
             paper,
@@ -119,17 +125,18 @@ def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project
             arm,
             point,
             seed,
-            subject=digest([paper.slug, experiment.name, inputs, shared, made]),
-            setting=digest(where),
+            subject=digest([asked, inputs, made]),
+            setting=setting,
             parts={**shared, **made, **where},
             code=code,
+            imports=imports,
             device=where["device"],
             builds=builds,
             blocked=obstacle,
         )
 
 
-def _setting(modules: set[str], *, gpu: bool) -> dict[str, str]:
+def _setting(modules: Collection[str], *, gpu: bool) -> dict[str, str]:
     """What a trial runs on, as far as it may change its metrics."""
     versions = " ".join(f"{name}={found}" for name, found in libraries(modules).items())
     return {"libraries": versions, "device": device_class(gpu=gpu)}
@@ -138,14 +145,19 @@ def _setting(modules: set[str], *, gpu: bool) -> dict[str, str]:
 def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) -> Callable[[Mapping[str, Any]], Build]:
     """A function from a trial's inputs to the build of `artifact` that it waits for."""
     roots = definitions(*artifact.place(paper.package), artifact.data)
-    code = project.digests(*roots)
+    code, imports = project.digests(*roots), project.foreign(*roots)
     data = {name: _checksum(name) for name in artifact.data}
-    where = _setting(project.foreign(*roots), gpu=gpu)
+    asked = digest([artifact.of or artifact.name, artifact.cpus, code, data])
+    where = digest(_setting(imports, gpu=gpu))
+    known: dict[str, Build] = {}
 
     def build(inputs: Mapping[str, Any]) -> Build:
         depends = {name: inputs[name] for name in artifact.by}
-        recipe = digest([artifact.of or artifact.name, depends, artifact.cpus, digest(code), data])
-        return Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu, code)
+        key = canonical(depends)
+        if key not in known:  # arms share it
+            recipe = digest([asked, depends])
+            known[key] = Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu, code, imports)
+        return known[key]
 
     return build
 

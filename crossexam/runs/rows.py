@@ -77,9 +77,12 @@ def trial_name(paper: str, experiment: str, arm: str, params: Mapping[str, Any],
     return f"{paper}/{experiment}/{arm}{f'[{point}]' if point else ''}#{seed}"
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=dict).encode
+
+
 def canonical(value: Any) -> str:
     """One text for one value, so that equal values have equal digests."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=dict)
+    return _encode(value)
 
 
 def digest(value: Any) -> str:

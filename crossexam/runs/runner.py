@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from crossexam.facts.paper import Needs
 from crossexam.runs.environment import commit, libraries
 from crossexam.runs.executors import Executor, Outcome
 from crossexam.runs.placement import gpu_share
-from crossexam.runs.plan import Build, Trial, definitions
+from crossexam.runs.plan import Build, Trial
 from crossexam.runs.rows import Row, digest
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
@@ -55,15 +56,17 @@ class Runner:
     start_executor: Callable[[set[str]], Executor]
     listener: Listener = lambda progress: None
     fresh: bool = False
+    until: float = math.inf
+    """When it stops (by `time.monotonic`): what is not finished then has no row."""
 
     def run(self, trials: Sequence[Trial]) -> list[Row]:
-        """Rows for all trials, in the order given. Interrupting it loses only what was in flight."""
+        """Rows for all trials (that ended in time), in order. Interrupting it loses only what was in flight."""
         self._progress = Progress(total=len(trials))
         self._rows: dict[str, Row] = {}
         waiting: list[Trial] = []
+        done = {} if self.fresh else self.store.done_rows(trial.fingerprint for trial in trials)
         for trial in trials:
-            row = None if self.fresh else self.store.done(trial.fingerprint)
-            if row is not None:
+            if row := done.get(trial.fingerprint):
                 self._progress.cached += 1
                 self._rows[trial.fingerprint] = row
             elif trial.blocked:
@@ -74,14 +77,12 @@ class Runner:
         self.listener(self._progress)
         if waiting:
             self._execute(waiting)
-        return [self._rows[trial.fingerprint] for trial in trials]
+        return [self._rows[trial.fingerprint] for trial in trials if trial.fingerprint in self._rows]
 
     def _execute(self, waiting: list[Trial]) -> None:
-        modules = {"torch", "numpy"}
-        for trial in {(trial.paper.slug, trial.experiment.needs.sets): trial for trial in waiting}.values():
-            roots = definitions(f"{trial.paper.package}.experiments", "", trial.experiment.needs.sets)
-            modules |= self.project.imported(*(module for module, _ in roots))
-        executor = self.start_executor(modules)
+        imported = {trial.imports for trial in waiting}
+        imported |= {build.imports for trial in waiting for build in trial.builds}
+        executor = self.start_executor({"torch", "numpy"}.union(*imported))
         self._commit = commit(self.project.root)
         self._jobs: dict[int, Trial | Build] = {}
         self._active: set[str] = set()
@@ -91,7 +92,7 @@ class Runner:
         # Longest first keeps the machine busy to the end; the limit is the best guess of length that there is.
         queue = deque(sorted(waiting, key=lambda trial: -trial.experiment.needs.minutes))
         try:
-            while queue or self._jobs:
+            while (queue or self._jobs) and time.monotonic() < self.until:
                 self._progress.place = executor.describe()
                 self._start_some(executor, queue)
                 if not self._jobs:
@@ -100,6 +101,8 @@ class Runner:
                     self._finish(outcome)
         finally:
             executor.close()
+            for job in self._jobs.values():
+                self.store.unlock(job.fingerprint)
 
     def _start_some(self, executor: Executor, waiting: deque[Trial]) -> None:
         """Start what fits, in order, and take it out of `waiting`; a plan may have many thousands of trials."""
@@ -160,13 +163,12 @@ class Runner:
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
         paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
-        foreign = self.project.foreign(*definitions(module, trial.experiment.name, needs.sets))
         return {
             "kind": "trial", "seeded_by": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "given": {"arm": trial.arm, "seed": trial.seed}, "params": dict(trial.params), "paths": paths,
             "threads": needs.cpus, "memory_gib": needs.memory_gib, "minutes": needs.minutes, "gpu": trial.needs_gpu,
             "gpus": self._gpus(trial), "disk_gib": needs.disk_gib, "data": list(needs.sets),
-            "libraries": libraries(foreign),
+            "libraries": libraries(trial.imports),
             "commit": self._commit,
         }  # fmt: skip
 

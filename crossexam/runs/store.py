@@ -162,33 +162,60 @@ class Store:
                 new += cursor.rowcount
         return new
 
-    def rows(self, paper: str | None = None) -> list[Row]:
-        """All rows, or those of a paper, oldest first."""
-        query = "SELECT body FROM rows" + (" WHERE paper = ?" if paper else "") + " ORDER BY seq"
-        return [
-            Row.from_json(json.loads(body)) for (body,) in self._connection.execute(query, (paper,) if paper else ())
-        ]
+    def rows(self, *papers: str) -> list[Row]:
+        """All rows, or those of some papers, oldest first."""
+        chosen = f" WHERE paper IN ({', '.join('?' * len(papers))})" if papers else ""
+        found = self._connection.execute(f"SELECT body FROM rows{chosen} ORDER BY seq", papers)
+        return [Row.from_json(json.loads(body)) for (body,) in found]
+
+    def current_rows(self, paper: str, subjects: Collection[str]) -> list[Row]:
+        """What is known of some subjects: of each setting the newest row, and the newest finished one, oldest first."""
+        query = (
+            "SELECT body FROM rows WHERE seq IN "
+            "(SELECT max(seq) FROM rows WHERE paper = ? GROUP BY fingerprint, health = 'done') "
+            "AND json_extract(body, '$.subject') IN (SELECT value FROM json_each(?)) ORDER BY seq"
+        )
+        found = self._connection.execute(query, (paper, json.dumps(list(subjects))))
+        return [Row.from_json(json.loads(body)) for (body,) in found]
+
+    def finished(self, fingerprints: Iterable[str]) -> set[str]:
+        """Those for which there is a finished row."""
+        query = (
+            "SELECT DISTINCT fingerprint FROM rows "
+            "WHERE health = 'done' AND fingerprint IN (SELECT value FROM json_each(?))"
+        )
+        return {found for (found,) in self._connection.execute(query, (json.dumps(list(fingerprints)),))}
+
+    def done_rows(self, fingerprints: Iterable[str]) -> dict[str, Row]:
+        """The newest finished row of each fingerprint that has one."""
+        query = (
+            "SELECT body FROM rows WHERE seq IN (SELECT max(seq) FROM rows WHERE health = 'done' "
+            "AND fingerprint IN (SELECT value FROM json_each(?)) GROUP BY fingerprint)"
+        )
+        found = self._connection.execute(query, (json.dumps(list(fingerprints)),))
+        rows = (Row.from_json(json.loads(body)) for (body,) in found)
+        return {row.fingerprint: row for row in rows}
 
     def done(self, fingerprint: str) -> Row | None:
         """The newest finished row with that fingerprint."""
-        query = "SELECT body FROM rows WHERE fingerprint = ? AND health = 'done' ORDER BY seq DESC LIMIT 1"
-        found = self._connection.execute(query, (fingerprint,)).fetchone()
-        return Row.from_json(json.loads(found[0])) if found else None
+        return self.done_rows([fingerprint]).get(fingerprint)
 
     def text(self, key: str) -> dict[str, Any]:
         """A text that rows name by its digest; empty where it is unknown (rows imported without it)."""
         found = self._connection.execute("SELECT body FROM texts WHERE id = ?", (key,)).fetchone()
         return json.loads(found[0]) if found else {}
 
-    def add_verdict(self, paper: str, claim: str, series: str, verdict: str, body: Mapping[str, Any]) -> None:
-        """Append a verdict, unless it repeats the last one of its claim and series."""
-        last = "SELECT series, verdict, body FROM verdicts WHERE paper = ? AND claim = ? ORDER BY seq DESC LIMIT 1"
-        record = (series, verdict, canonical(body))
-        if self._connection.execute(last, (paper, claim)).fetchone() != record:
+    def add_verdicts(self, paper: str, verdicts: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
+        """Append (claim, series, verdict, body) each, unless it repeats the last one of its claim."""
+        query = "SELECT claim, series, verdict, body FROM verdicts WHERE paper = ? ORDER BY seq"
+        last = {claim: tuple(record) for claim, *record in self._connection.execute(query, (paper,))}
+        records = [(claim, series, verdict, canonical(body)) for claim, series, verdict, body in verdicts]
+        if new := [record for record in records if last.get(record[0]) != record[1:]]:
+            at = datetime.now(UTC).isoformat(timespec="seconds")
             with self._transaction() as connection:
-                connection.execute(
+                connection.executemany(
                     "INSERT INTO verdicts (at, paper, claim, series, verdict, body) VALUES (?, ?, ?, ?, ?, ?)",
-                    (datetime.now(UTC).isoformat(timespec="seconds"), paper, claim, *record),
+                    [(at, paper, *record) for record in new],
                 )
 
     def series(self, paper: str) -> dict[str, str]:
@@ -247,8 +274,7 @@ class Store:
 
         Of `subjects`, if given, only finished rows, and of those with one fingerprint the newest.
         """
-        wanted = set(papers)
-        rows = [row for row in self.rows() if not wanted or row.paper in wanted]
+        rows = self.rows(*papers)
         if subjects is not None:
             done = [row for row in rows if row.subject in subjects and row.health == "done"]
             rows = list({row.fingerprint: row for row in sorted(done, key=lambda row: row.started)}.values())

@@ -24,7 +24,7 @@ AS_EXPECTED, DIFFERS, BAD_USAGE, FAILED, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 1
 
 COMMANDS = {
     "suites": ("list", "show", "check", "new", "schema"),
-    "runs": ("plan", "run", "judge", "why", "export", "import"),
+    "runs": ("plan", "run", "warm", "judge", "why", "export", "import"),
     "data": ("data",),
     "watch": ("audit", "nightly", "compare", "bisect", "report"),
 }

@@ -9,6 +9,7 @@ import click
 
 from crossexam.facts.problems import BadFile
 from crossexam.facts.project import UnknownPaper
+from crossexam.runs.host import NoHost
 from crossexam.runs.store import StoreError
 from crossexam.showing.app import AS_EXPECTED, BAD_USAGE, HARNESS, INTERRUPTED, BadUsage, app
 from reference.catalog import DataError
@@ -27,7 +28,7 @@ def run_app() -> int:
     except click.ClickException as error:
         error.show()
         return BAD_USAGE
-    except (BadFile, UnknownPaper, BadUsage, StoreError, DataError) as error:
+    except (BadFile, UnknownPaper, BadUsage, NoHost, StoreError, DataError) as error:
         print(f"crossexam: {error}", file=sys.stderr)
         return BAD_USAGE
     except Exception as error:

@@ -12,11 +12,13 @@ import click
 from crossexam.facts.paper import Paper
 from crossexam.facts.project import find_paper, project_root, suite_folders
 from crossexam.runs.environment import gpu_name
+from crossexam.runs.host import WARM, stop_warm, warm_minutes
 from crossexam.runs.placement import Gpu
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
+from crossexam.runs.why import why
 from crossexam.showing import show, show_data
 from crossexam.showing.app import (
     AS_EXPECTED,
@@ -55,7 +57,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
     trials = [trial for paper in chosen_papers(root, papers) for trial in plan(paper, project, selection)]
     _refuse_empty(trials, selection.keyword)
     with open_store(root) as store:
-        cached = {trial.fingerprint for trial in trials if store.done(trial.fingerprint)}
+        cached = store.finished(trial.fingerprint for trial in trials)
     if as_json:
         print_json([show.trial_record(trial, trial.fingerprint in cached) for trial in trials])
     else:
@@ -74,6 +76,7 @@ def _plan(papers: Slugs, selection: Selection, as_json: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Say what would be run, and leave.")
 @click.option("--cluster", default="", metavar="ADDRESS", help="A Ray cluster: auto, ray://head:10001, or local.")
 @click.option("--accelerator", default="", metavar="TYPE", help="Which GPUs of a cluster that has several types.")
+@click.option("--warm", type=float, metavar="MINUTES", help="Keep a host with torch imported for the next command.")
 @click.option("--inline", is_flag=True, help="Run trials in this process, for a debugger.")
 @click.option("--export", type=click.Path(path_type=Path), help="Also write the papers' rows to this file.")
 @AS_JSON
@@ -86,6 +89,7 @@ def run(
     dry_run: bool,
     cluster: str,
     accelerator: str,
+    warm: float | None,
     inline: bool,
     export: Path | None,
     as_json: bool,
@@ -94,6 +98,10 @@ def run(
     from crossexam.watching import session  # it brings numpy, which `list` and `plan` can do without
 
     count, gpu = workers(jobs), None
+    if warm is not None:
+        if warm < 0:
+            raise BadUsage(f"--warm {warm:g}: minutes, 0 for none")
+        os.environ[WARM] = f"{warm:g}"
     if cluster:
         gpu = _cluster_gpu(cluster, accelerator)
         os.environ["CROSSEXAM_GPU"] = gpu.name if gpu else ""  # trials run there, not here
@@ -136,6 +144,19 @@ def run(
     return DIFFERS if any(one.as_expected is False for _, group in kept for one in group) else AS_EXPECTED
 
 
+@app.command("warm", epilog="Example: crossexam run credit-iv --warm 30; crossexam warm --stop")
+@click.option("--stop", is_flag=True, help="End the hosts that `--warm` keeps.")
+def warm_hosts(stop: bool) -> int:
+    """Hosts with torch imported that `run --warm MINUTES` keeps, or every command where CROSSEXAM_WARM is set."""
+    if stop:
+        count = stop_warm()
+        print(f"ended {count} warm host{'' if count == 1 else 's'}")
+    else:
+        minutes = warm_minutes()
+        print(f"commands keep a host for {minutes:g} minutes" if minutes else "commands keep no host: see `run --warm`")
+    return AS_EXPECTED
+
+
 @app.command("judge", epilog="Example: crossexam judge credit-iv --json")
 @selecting
 @AS_JSON
@@ -156,21 +177,19 @@ def judge_papers(papers: Slugs, selection: Selection, as_json: bool) -> int:
     return DIFFERS if any(one.as_expected is False for _, group in judged for one in group) else AS_EXPECTED
 
 
-@app.command(epilog="Example: crossexam why credit-iv/encodings")
+@app.command("why", epilog="Example: crossexam why credit-iv/encodings")
 @click.argument("trial")
 @AS_JSON
-def why(trial: str, as_json: bool) -> int:
+def explain(trial: str, as_json: bool) -> int:
     """TRIAL is the beginning of a trial's name (paper/experiment/arm...) or fingerprint.
 
     Why a trial would run again: the parts of its fingerprint that differ from its last row."""
-    from crossexam.watching import session  # it brings numpy, which `list` and `plan` can do without
-
     root = project_root()
     slug = trial.split("/")[0]
     known = suite_folders(root)
     papers = [find_paper(root, slug)] if "/" in trial or slug in known else chosen_papers(root, ())
     with open_store(root) as store:
-        explanations = session.why(papers, Project(root), store, trial)
+        explanations = why(papers, Project(root), store, trial)
     if not explanations:
         raise BadUsage(f"no trial begins with '{trial}': `crossexam plan {papers[0].slug} --json` lists their names")
     if as_json:

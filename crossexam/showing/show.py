@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -12,87 +10,73 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from crossexam.facts.paper import TIERS, Paper
 from crossexam.facts.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
 from crossexam.runs.plan import Trial
 from crossexam.runs.rows import Row
+from crossexam.showing.terminal import Part, Styled, bold, say, table
 
 if TYPE_CHECKING:
-    from crossexam.judging.judge import Finding, Judgement
+    from crossexam.judging.decide import Finding
+    from crossexam.judging.judge import Judgement
     from crossexam.runs.placement import Placement
     from crossexam.runs.runner import Progress
+    from crossexam.runs.why import Explanation
     from crossexam.watching.audit import Audit
     from crossexam.watching.check import Remark
     from crossexam.watching.compare import Comparison
-    from crossexam.watching.session import Explanation
 
-PIPE_WIDTH = 160
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
 
-def console() -> Console:
-    """Standard output: as wide as the terminal, or wide enough for whole tables in a pipe. Obeys NO_COLOR."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(width=width, highlight=False, soft_wrap=False)
-
-
 def papers(loaded: Sequence[Paper]) -> None:
-    table = Table("paper", *TIERS, "title", box=None, header_style="bold")
+    rows = []
     for paper in loaded:
         tiers = Counter(paper.tier(claim) for claim in paper.claims)
-        table.add_row(paper.slug, *(str(tiers[tier]) for tier in TIERS), escape(paper.about.title))
-    console().print(table)
+        rows.append((paper.slug, *(str(tiers[tier]) for tier in TIERS), paper.about.title))
+    table(rows, ("paper", *TIERS, "title"))
 
 
 def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None) -> None:
-    out = console()
-    out.print(f"[bold]{escape(loaded.about.title)}[/bold]")
+    say(bold(loaded.about.title))
     facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.code]
-    out.print(escape(" · ".join(filter(None, facts))), escape(loaded.about.summary), sep="\n")
+    say(" · ".join(filter(None, facts)))
+    say(loaded.about.summary)
     verdicts(loaded, judgements, [])
     states = Counter(item.state for item in loaded.reported)
-    out.print(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
-    out.print(escape(audit_line(audited)) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
-    out.print(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
+    say(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
+    say(audit_line(audited) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
+    say(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
 
 
 def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
-    table = Table("experiment", "tier", "trials", "cached", "blocked", "limit, minutes", box=None, header_style="bold")
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.paper.slug, trial.experiment.name), []).append(trial)
-    obstacles = {}
+    rows, obstacles = [], {}
     for (slug, name), group in groups.items():
         known = sum(trial.fingerprint in cached for trial in group)
         blocked = [trial for trial in group if trial.blocked and trial.fingerprint not in cached]
         left = len(group) - known - len(blocked)
-        limit = left * group[0].experiment.needs.minutes
-        table.add_row(
-            f"{slug}/{name}", group[0].experiment.tier, *map(str, (len(group), known, len(blocked))), f"{limit:g}"
-        )
+        limit = f"{left * group[0].experiment.needs.minutes:g}"
+        rows.append((f"{slug}/{name}", group[0].experiment.tier, *map(str, (len(group), known, len(blocked))), limit))
         if blocked:
             obstacles[f"{slug}/{name}"] = blocked[0].blocked
-    out = console()
-    out.print(table)
+    table(rows, ("experiment", "tier", "trials", "cached", "blocked", "limit, minutes"))
     for name, obstacle in obstacles.items():
-        out.print(f"{name} is blocked: {escape(obstacle)}", soft_wrap=True)
+        say(f"{name} is blocked: {obstacle}")
 
 
 def placement(found: Placement) -> None:
     """What each node of a cluster would run."""
-    table = Table("node", "CPUs", "GPUs", "trials", "minutes in all", box=None, header_style="bold")
+    rows = []
     for load in found.loads:
         gpus = f"{load.node.gpus:g} {load.node.kind}".strip() if load.node.gpus else ""
-        table.add_row(load.node.name, f"{load.node.cpus:g}", gpus, str(load.trials.total()), f"{load.minutes:.1f}")
-    out = console()
-    out.print(table)
+        rows.append((load.node.name, f"{load.node.cpus:g}", gpus, str(load.trials.total()), f"{load.minutes:.1f}"))
+    table(rows, ("node", "CPUs", "GPUs", "trials", "minutes in all"))
     for name, reason in found.impossible.items():
-        out.print(f"{name} runs nowhere: {escape(reason)}", soft_wrap=True)
-    out.print(f"done after {found.minutes:.1f} minutes, if trials take as long as before (their limit where none ran)")
+        say(f"{name} runs nowhere: {reason}")
+    say(f"done after {found.minutes:.1f} minutes, if trials take as long as before (their limit where none ran)")
 
 
 def placement_record(found: Placement) -> dict[str, Any]:
@@ -106,27 +90,23 @@ def placement_record(found: Placement) -> dict[str, Any]:
 
 def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str]) -> None:
     """One line per claim, then what needs words: findings, surprises, what is blocked."""
-    out = console()
-    table = Table("claim", "tier", "reported", "measured", "rule", "verdict", box=None, header_style="bold")
-    for one in judgements:
-        claim = one.claim
-        table.add_row(
-            claim.id, loaded.tier(claim), reported(claim.rule), measured(one), criterion(claim.rule), _verdict(one)
-        )
-    out.print()
-    out.print(f"[bold]{loaded.slug}[/bold]: {escape(loaded.about.title)}")
-    out.print(table)
-    say = functools.partial(out.print, soft_wrap=True)
+    rows = [
+        (one.claim.id, loaded.tier(one.claim), reported(one.claim.rule), measured(one), criterion(one.claim.rule),
+         _verdict(one))
+        for one in judgements
+    ]  # fmt: skip
+    say()
+    say(bold(loaded.slug), f": {loaded.about.title}")
+    table(rows, ("claim", "tier", "reported", "measured", "rule", "verdict"))
     for one in judgements:
         if one.as_expected is False:
-            words = f"expected '{one.claim.expected}', judged '{one.verdict}'. {_why(one)}"
-            say(f"[bold]{one.claim.id}[/bold]: {escape(words)}")
+            say(bold(one.claim.id), f": expected '{one.claim.expected}', judged '{one.verdict}'. {_why(one)}")
         elif one.claim.finding and one.verdict is not None:
-            say(f"[bold]{one.claim.id}[/bold], a finding: {escape(one.claim.finding)}")
+            say(bold(one.claim.id), f", a finding: {one.claim.finding}")
         elif one.health in ("error", "timeout"):
-            say(f"[bold]{one.claim.id}[/bold]: {one.health}: {escape(one.cause)}")
+            say(bold(one.claim.id), f": {one.health}: {one.cause}")
     for cause, ids in _blocked(judgements).items():
-        say(f"blocked: {', '.join(ids)}: {escape(cause)}")
+        say(f"blocked: {', '.join(ids)}: {cause}")
     for claim_id in moved:
         say(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
     counts = Counter(one.verdict or one.health for one in judgements)
@@ -144,12 +124,12 @@ def _blocked(judgements: Sequence[Judgement]) -> dict[str, list[str]]:
     return causes
 
 
-def _verdict(one: Judgement) -> str:
+def _verdict(one: Judgement) -> Styled:
     if one.verdict is None:
-        return f"[dim]{one.health}[/dim]"
+        return Styled(one.health, "dim")
     finding = " (finding)" if one.claim.expected != "reproduced" and one.as_expected else ""
     surprise = " (!)" if one.as_expected is False else ""
-    return f"[{STYLES[one.verdict]}]{one.verdict}{finding}{surprise}[/]"
+    return Styled(f"{one.verdict}{finding}{surprise}", STYLES[one.verdict])
 
 
 def _why(one: Judgement) -> str:
@@ -210,17 +190,15 @@ def criterion(rule: Rule) -> str:
 
 def audit(found: Audit) -> None:
     """The matrix fault x claim, then survivors with their diffs, controls, and what a reader should know."""
-    out = console()
-    table = Table("fault", "kind", "turned red", "ran", box=None, header_style="bold")
+    rows = []
     for one in found.faults:
         red = ", ".join(one["red"][:3]) + (f" and {len(one['red']) - 3} more" if len(one["red"]) > 3 else "")
-        fate = escape(red) if red else ("[dim]excused[/dim]" if one["excused"] else "[red]survives[/red]")
-        table.add_row(escape(one["id"]), one["kind"], fate, ", ".join(one["ran"]))
-    out.print(table)
-    say = functools.partial(out.print, soft_wrap=True)
+        fate: Part = red or (Styled("excused", "dim") if one["excused"] else Styled("survives", "red"))
+        rows.append((one["id"], one["kind"], fate, ", ".join(one["ran"])))
+    table(rows, ("fault", "kind", "turned red", "ran"))
     for one in found.faults:
         if not one["red"]:
-            say(f"[bold]{escape(one['id'])}[/bold]: {escape(one['excused'] or 'survives')}\n{escape(one['says'])}")
+            say(bold(one["id"]), f": {one['excused'] or 'survives'}\n{one['says']}")
     for title, controls in (("null control", found.null_control), ("placebo", found.placebo)):
         say(f"{title}: {dict(Counter(one.verdict or 'not judged' for one in controls)) or 'no order or effect claim'}")
     lists = (
@@ -230,7 +208,7 @@ def audit(found: Audit) -> None:
     )  # fmt: skip
     for title, names in lists:
         if names:
-            say(f"{title}: {escape('; '.join(names))}")
+            say(f"{title}: {'; '.join(names)}")
     say(audit_line(found))
 
 
@@ -251,57 +229,50 @@ def audit_line(found: Audit) -> str:
 
 def comparison(found: Comparison) -> None:
     """What two sides have in common, and the series and verdicts in which they differ."""
-    out = console()
-    say = functools.partial(out.print, soft_wrap=True)
     say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
     if found.differences:
-        table = Table("series", "a", "b", "z", box=None, header_style="bold")
-        for one in found.differences[:40]:
-            table.add_row(escape(one.what), number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
-        out.print(table)
+        rows = [
+            (one.what, number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
+            for one in found.differences[:40]
+        ]
+        table(rows, ("series", "a", "b", "z"))
         if len(found.differences) > 40:
             say(f"and {len(found.differences) - 40} more: --json has them all")
     for claim, a, b in found.verdicts:
-        say(f"[bold]{escape(claim)}[/bold]: {a} in {escape(found.a)}, {b} in {escape(found.b)}")
+        say(bold(claim), f": {a} in {found.a}, {b} in {found.b}")
     if not found.verdicts:
         say("No verdict differs.")
 
 
 def remarks(found: Mapping[str, Sequence[Remark]]) -> None:
     """What is to be said of suites, what must be mended first."""
-    say = functools.partial(console().print, soft_wrap=True)
     for slug, one_suite in found.items():
         grave = sum(one.grave for one in one_suite)
-        say(f"[bold]{escape(slug)}[/bold]: {f'{grave} to mend' if grave else 'nothing to mend'}")
+        say(bold(slug), f": {f'{grave} to mend' if grave else 'nothing to mend'}")
         for one in sorted(one_suite, key=lambda one: not one.grave):
-            say(f"  {escape(str(one))}" if one.grave else f"  [dim]({escape(str(one))})[/dim]")
+            say("  ", str(one) if one.grave else Styled(f"({one})", "dim"))
 
 
 def failures(rows: Sequence[Row]) -> None:
     """Trials in ill health, with the end of what the first of each cause printed."""
-    say = functools.partial(console().print, soft_wrap=True)
     seen: set[str] = set()
     for row in rows:
         if row.health in ("error", "timeout"):
-            say(f"[red]{row.health}[/red] {escape(row.name)}: {escape(row.cause)}")
+            say(Styled(row.health, "red"), f" {row.name}: {row.cause}")
             if row.tail and row.cause not in seen:
-                say("\n".join(f"    | {escape(line)}" for line in row.tail.splitlines()[-15:]))
+                say("\n".join(f"    | {line}" for line in row.tail.splitlines()[-15:]))
             seen.add(row.cause)
 
 
 def explanations(found: Sequence[Explanation]) -> None:
-    out = console()
     for one in found:
-        out.print(escape(f"{one.trial.name} {one.state}"), soft_wrap=True)
+        say(f"{one.trial.name} {one.state}")
         for line in one.differences:
-            out.print(f"    {escape(line)}", soft_wrap=True)
+            say(f"    {line}")
 
 
 def fields(record: Mapping[str, Any]) -> None:
-    table = Table(show_header=False, box=None)
-    for name, value in record.items():
-        table.add_row(name, escape(_briefly(value)))
-    console().print(table)
+    table((name, _briefly(value)) for name, value in record.items())
 
 
 def _briefly(value: Any) -> str:
@@ -316,14 +287,14 @@ class Live:
     """The display of a running run: a progress bar on a terminal, one line per trial elsewhere."""
 
     def __init__(self, *, quiet: bool, each_trial: bool = True) -> None:
-        self._out = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
         self._quiet = quiet
         self._each_trial = each_trial
         self._bar: Any = None
         self._counted = 0
 
     def __enter__(self) -> Live:
-        if not self._quiet and self._out.is_terminal:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console  # here: what only prints does not wait for it
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -334,8 +305,9 @@ class Live:
             )
 
             self._bar = Progress(
-                BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-                TextColumn("left"), TimeRemainingColumn(), console=self._out, transient=True,
+                BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.description}", markup=False),
+                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True),
+                transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task("starting", total=None)
             self._bar.start()
@@ -349,8 +321,10 @@ class Live:
 
     def note(self, line: str) -> None:
         """Say in one line what comes next."""
-        if not self._quiet:
-            self._out.print(line, markup=False)
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False)
+        elif not self._quiet:
+            print(line, file=sys.stderr)
 
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
@@ -360,16 +334,16 @@ class Live:
         if self._bar is not None:
             place = f"{progress.place}; " if progress.place else ""
             now = f"{place}{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
-            self._bar.update(self._task, total=progress.total, completed=ended, description=escape(now))
+            self._bar.update(self._task, total=progress.total, completed=ended, description=now)
         elif self._quiet or not self._each_trial:
             return
         elif progress.last is None and not self._counted:
             self._counted = 1
-            self._out.print(f"{progress.total} trials{': ' + words if words else ''}")
+            print(f"{progress.total} trials{': ' + words if words else ''}", file=sys.stderr)
         elif progress.last is not None and progress.done + progress.failed >= self._counted:
             self._counted = progress.done + progress.failed + 1
             row = progress.last
-            self._out.print(f"[{ended}/{progress.total}] {row.health} {row.name} {row.seconds:.2f} s", markup=False)
+            print(f"[{ended}/{progress.total}] {row.health} {row.name} {row.seconds:.2f} s", file=sys.stderr)
 
 
 def paper_record(loaded: Paper) -> dict[str, Any]:

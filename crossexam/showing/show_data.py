@@ -7,21 +7,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from crossexam.showing.show import PIPE_WIDTH, console
+from crossexam.showing.terminal import table
 
 if TYPE_CHECKING:
     from reference.catalog import DataSet
 
 
 def data_sets(entries: Sequence[DataSet]) -> None:
-    table = Table("data set", "state", "here", "title", box=None, header_style="bold")
-    for entry in entries:
-        table.add_row(entry.name, entry.state, "yes" if entry.available else "no", escape(entry.title))
-    console().print(table)
+    rows = [(entry.name, entry.state, "yes" if entry.available else "no", entry.title) for entry in entries]
+    table(rows, ("data set", "state", "here", "title"))
 
 
 def data_record(entry: DataSet) -> dict[str, Any]:
@@ -61,7 +55,6 @@ class Fetching:
     """The display of downloads: a bar on a terminal, a line at each quarter elsewhere; nothing where none is."""
 
     def __init__(self) -> None:
-        self._out = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._said: dict[str, int] = {}
@@ -77,19 +70,20 @@ class Fetching:
 
     def update(self, name: str, done: int, total: int | None) -> None:
         """Show how much of a file is here."""
-        if not self._out.is_terminal:
+        if not sys.stderr.isatty():
             quarter = 4 * done // total if total else 0
             if quarter > self._said.get(name, -1):
                 self._said[name] = quarter
                 size = f"{total / 1e6:.1f} MB" if total else "unknown size"
-                self._out.print(f"{name}: {25 * quarter} % of {size}" if total else f"{name}: {size}", markup=False)
+                print(f"{name}: {25 * quarter} % of {size}" if total else f"{name}: {size}", file=sys.stderr)
             return
         if self._bar is None:
+            from rich.console import Console  # here: what only prints does not wait for it
             from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
             columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-            self._bar = Progress(*columns, console=self._out)
+            self._bar = Progress(*columns, console=Console(stderr=True))
             self._bar.start()
         if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(escape(name), total=total)
+            self._tasks[name] = self._bar.add_task(name, total=total)
         self._bar.update(self._tasks[name], completed=done, total=total)

@@ -9,6 +9,7 @@ import random
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,12 +20,13 @@ from crossexam.facts.paper import Claim, Experiment, Paper
 from crossexam.facts.rules import PairedRule, ResourceRule
 from crossexam.judging.judge import Judgement, judge_paper
 from crossexam.runs.environment import commit
-from crossexam.runs.executors import Executor, KeptExecutor, LocalExecutor
+from crossexam.runs.executors import Executor, LocalExecutor
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical, digest
 from crossexam.runs.runner import Listener, Runner
-from crossexam.runs.source import PACKAGES, Project, changed_definitions
+from crossexam.runs.source import Project
 from crossexam.runs.store import Store
+from crossexam.runs.syntax import PACKAGES, changed_definitions
 from crossexam.watching.mutants import mutants, sample
 from crossexam.watching.watch import processor
 
@@ -171,25 +173,23 @@ class Auditor:
             traces = [
                 Trace(fault, laboratory.plant(fault, number), self._reach(fault)) for number, fault in enumerate(faults)
             ]
-            with Store(laboratory.root / "results") as store, KeptExecutor(laboratory.root, self.jobs) as kept:
+            with Store(laboratory.root / "results") as store:
                 for tier in TIERS:
                     while (todo := [one for one in traces if not one.red and one.next(tier)]) and self._time_left():
                         self.note(f"{tier} tier: {len(todo)} of {len(traces)} faults are not caught yet")
-                        self._apply(laboratory, store, kept, [(one, one.waiting.pop(0)) for one in todo])
+                        self._apply(laboratory, store, [(one, one.waiting.pop(0)) for one in todo])
                     while press and (steps := self._pressing(traces, tier)) and self._time_left():
                         self.note(f"{tier} tier: {len(steps)} experiments have claims that nothing has turned red yet")
-                        self._apply(laboratory, store, kept, steps)
+                        self._apply(laboratory, store, steps)
         return traces
 
-    def _apply(
-        self, laboratory: Laboratory, store: Store, kept: KeptExecutor, steps: Sequence[tuple[Trace, Experiment]]
-    ) -> None:
+    def _apply(self, laboratory: Laboratory, store: Store, steps: Sequence[tuple[Trace, Experiment]]) -> None:
         """Run some experiments, each with a fault, and note which claims turn red."""
         planned = [
             (trace, experiment, self._trials(trace.copy, laboratory.project, experiment)) for trace, experiment in steps
         ]
         every = [trial for *_, trials in planned for trial in trials]
-        Runner(store, laboratory.project, kept.start, self.listener).run(every)
+        self._runner(store, laboratory.project).run(every)
         rows = store.rows()
         for trace, experiment, trials in planned:
             trace.ran.append(experiment.name)
@@ -272,6 +272,14 @@ class Auditor:
         narrowed = replace(copy, experiments={experiment.name: replace(experiment, needs=limit)})
         return [trial for trial in plan(narrowed, project, Selection()) if not trial.blocked]
 
+    def _runner(self, store: Store, project: Project, jobs: int = 0) -> Runner:
+        """A runner that stops when the audit's time is over; all its servers come from one host."""
+
+        def start(modules: set[str]) -> Executor:
+            return LocalExecutor(project.root, modules, jobs or self.jobs)
+
+        return Runner(store, project, start, self.listener, until=self._started + 60 * self.minutes)
+
     def _time_left(self, share: float = 1.0) -> bool:
         return time.monotonic() < self._started + 60 * self.minutes * share
 
@@ -303,11 +311,7 @@ class Auditor:
             if missing and not self._time_left(CONTROLS):
                 yield Control(claim.id, "")
                 continue
-
-            def start(modules: set[str]) -> Executor:
-                return LocalExecutor(self.project.root, modules, self.jobs)
-
-            rows = Runner(self.store, self.project, start, self.listener).run(trials)
+            rows = self._runner(self.store, self.project).run(trials)
             other = [
                 replace(row, arm=rule.method, seed=row.seed - count, subject=digest(["null", row.subject]))
                 for row in rows
@@ -353,20 +357,19 @@ class Auditor:
         trials = generator.sample(trials, min(REPEATED, len(trials)))
         earlier = {trial.name: by_fingerprint[trial.fingerprint] for trial in trials}
         metrics: dict[str, set[str]] = {trial.name: set() for trial in trials}
+        again: Counter[str] = Counter()
         for workers in (1, 2):
             with tempfile.TemporaryDirectory(prefix="crossexam-audit-") as folder, Store(Path(folder)) as store:
-
-                def start(modules: set[str], workers: int = workers) -> Executor:
-                    return LocalExecutor(self.project.root, modules, workers)
-
-                rows = Runner(store, self.project, start, self.listener).run(trials)
+                rows = self._runner(store, self.project, workers).run(trials)
                 stood = {row.name: processor(store.text(row.environment)) for row in rows}
             for row in rows:
                 metrics[row.name].add(canonical(row.metrics))
+                again[row.name] += 1
                 old = earlier[row.name]
                 if processor(self.store.text(old.environment)) == stood[row.name]:
                     metrics[row.name].add(canonical(old.metrics))
-        return len(trials), tuple(sorted(name for name, found in metrics.items() if len(found) > 1))
+        repeated = sum(count == 2 for count in again.values())  # the others ran out of time
+        return repeated, tuple(sorted(name for name, found in metrics.items() if len(found) > 1))
 
     def _overspent(self) -> Iterator[str]:
         """Small tiers over five minutes on two cores, and trials near their limit."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossexam.runs.host import KEPT
+
 Note = Callable[[str], None]
 
 
@@ -100,6 +102,7 @@ def _verdict(tree: Path, paper: str, claim: str, results: Path, first: Sequence[
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [*first, os.environ.get("PYTHONPATH"), here]))
     environment = {**os.environ, "PYTHONPATH": path, "CROSSEXAM_RESULTS": str(results)}
+    environment.pop(KEPT, None)  # a host holds libraries, and these are others
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     try:
         judged = {one["claim"]: one for one in json.loads(done.stdout)["claims"]}

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement
 from crossexam.runs.environment import commit
-from crossexam.runs.executors import KeptExecutor
+from crossexam.runs.executors import Executor, LocalExecutor
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.runner import Listener, Runner
@@ -116,18 +116,18 @@ class Watchman:
         self._started = time.monotonic()
         began = datetime.now(UTC)
         self._known = {row.fingerprint: row for paper in self.papers for row in self.store.rows(paper.slug)}
+        self._longest = _longest(self._known.values())
         before = {paper.slug: self.store.last_verdicts(paper.slug) for paper in self.papers}
         trials = [trial for paper in self.papers for trial in plan(paper, self.project, Selection())]
         runnable = [trial for trial in trials if not trial.blocked]
-        changed = [trial for trial in runnable if not self.store.done(trial.fingerprint)]
-        with KeptExecutor(self.project.root, self.jobs) as kept:
-            self._kept = kept
-            self.note(f"{len(changed)} trials are new or have changed")
-            ran = self._run(sorted(changed, key=self._order), CONFIRMING)
-            settled = [trial for trial in runnable if self.store.done(trial.fingerprint) and trial not in changed]
-            self.note(f"{len(settled)} trials have not changed: the oldest are repeated")
-            repeated = self._run(sorted(settled, key=self._age), REPEATS, fresh=True)
-            changes, count = self._changes(trials, [*ran, *repeated])
+        done = self.store.finished(trial.fingerprint for trial in runnable)
+        changed = [trial for trial in runnable if trial.fingerprint not in done]
+        self.note(f"{len(changed)} trials are new or have changed")
+        ran = self._run(sorted(changed, key=self._order), CONFIRMING)
+        settled = [trial for trial in runnable if trial.fingerprint in done]
+        self.note(f"{len(settled)} trials have not changed: the oldest are repeated")
+        repeated = self._run(sorted(settled, key=self._age), REPEATS, fresh=True)
+        changes, count = self._changes(trials, [*ran, *repeated])
         judged = {paper.slug: session.judge(paper, self.project, self.store, Selection()) for paper in self.papers}
         rows = [row for paper in self.papers for row in self.store.rows(paper.slug)]
         tonight = {row.fingerprint for row in (*ran, *repeated)}
@@ -162,13 +162,8 @@ class Watchman:
 
     def _seconds(self, trial: Trial) -> float:
         """What a trial took last time, or may take."""
-        same = [
-            row.seconds
-            for row in self._known.values()
-            if (row.paper, row.experiment, row.arm) == (trial.paper.slug, trial.experiment.name, trial.arm)
-            and row.health == "done"
-        ]
-        return max(same) if same else min(GUESS[trial.experiment.tier], 60 * trial.experiment.needs.minutes)
+        longest = self._longest.get((trial.paper.slug, trial.experiment.name, trial.arm))
+        return min(GUESS[trial.experiment.tier], 60 * trial.experiment.needs.minutes) if longest is None else longest
 
     def _run(self, trials: Sequence[Trial], share: float, *, fresh: bool = False) -> list[Row]:
         """Run trials in order, in slices, until that share of the time is over."""
@@ -183,9 +178,17 @@ class Watchman:
                     continue
                 taken.append(waiting.pop(0))
                 seconds += self._seconds(taken[-1])
-            runner = Runner(self.store, self.project, self._kept.start, self.listener, fresh)
-            rows += runner.run(taken)
+            rows += self._runner(fresh).run(taken)
         return rows
+
+    def _runner(self, fresh: bool) -> Runner:
+        """A runner that stops when the night is over."""
+
+        def start(modules: set[str]) -> Executor:
+            return LocalExecutor(self.project.root, modules, self.jobs)
+
+        until = self._started + 60 * self.minutes
+        return Runner(self.store, self.project, start, self.listener, fresh, until)
 
     def _changes(self, trials: Sequence[Trial], rows: Sequence[Row]) -> tuple[list[Change], int]:
         """Series that tonight's rows have moved, confirmed on fresh seeds where time is left."""
@@ -227,7 +230,7 @@ class Watchman:
             narrowed = replace(like[0].paper, experiments={experiment.name: experiment})
             fresh = plan(narrowed, self.project, Selection(seeds=FRESH_SEEDS, first_seed=self._first_fresh_seed()))
             like = [one for one in fresh if one.arm == key.arm and canonical(one.params) == key.point]
-        rows = Runner(self.store, self.project, self._kept.start, self.listener, key.kind != "metric").run(like)
+        rows = self._runner(key.kind != "metric").run(like)
         again = series_of(rows, self._processors(rows))
         measured = [one for one in again if replace(one.key, device=key.device) == key]
         history = [generation.values for generation in series.generations[:-1]]
@@ -236,6 +239,16 @@ class Watchman:
     def _first_fresh_seed(self) -> int:
         """Other seeds every night, and none that a file would ask for."""
         return 1_000_000 + 100 * (self.today or datetime.now(UTC).date()).toordinal()
+
+
+def _longest(rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:
+    """{(paper, experiment, arm): seconds of its longest finished trial}."""
+    found: dict[tuple[str, str, str], float] = {}
+    for row in rows:
+        if row.health == "done":
+            key = row.paper, row.experiment, row.arm
+            found[key] = max(row.seconds, found.get(key, 0.0))
+    return found
 
 
 def _flips(before: dict[str, dict[str, tuple[str, str]]], judged: dict[str, list[Judgement]]) -> Iterable[Flip]:

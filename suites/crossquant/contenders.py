@@ -5,14 +5,15 @@ All arms of a setting quantise weights alike, by `method.quantise_weight`; what 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import torch
 from torch import nn
 
 from baselines import quantisation
+from baselines.tuning import choose
 from suites.crossquant import method
 
 ALPHAS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
@@ -50,36 +51,48 @@ def quantised(
         return model
     name, _, kind = arm.partition("_")
     if name == "crossquant":
-        calibrated = columns if kind in ("calibrated", "folded") else None
         return method.quantise_(
-            model,
-            activation_bits=setting.activation_bits,
-            weight_bits=setting.weight_bits,
-            group_size=setting.group_size,
-            alpha=method.DEFAULT_ALPHA if alpha is None else alpha,
-            columns=calibrated,
-            folded=kind == "folded",
-            skip=skip,
-        )
+            model, **asdict(setting), alpha=method.DEFAULT_ALPHA if alpha is None else alpha, skip=skip,
+            columns=columns if kind in ("calibrated", "folded") else None, folded=kind == "folded",
+        )  # fmt: skip
     weight = partial(method.quantise_weight, bits=setting.weight_bits, group_size=setting.group_size)
-    row, whole = (
-        partial(quantise, bits=setting.activation_bits)
-        for quantise in (quantisation.per_token, quantisation.per_tensor)
-    )
+    step = quantisation.per_tensor if arm == "per_tensor" else quantisation.per_token
+    shared = {"activation": partial(step, bits=setting.activation_bits), "weight": weight}
     rotations: dict[int, torch.Tensor] = {}  # layers of one width share theirs
 
     def make(layer_name: str, layer: nn.Linear) -> nn.Module:
-        if name == "per":
-            activation = row if arm == "per_token" else whole
-            return quantisation.QuantisedLinear(layer, activation=activation, weight=weight)
-        if arm == "outlier_split":
-            return quantisation.SplitLinear(layer, activation=row, weight=weight)
-        if arm == "hadamard":
+        if name == "outlier":
+            return quantisation.SplitLinear(layer, **shared)
+        if name == "hadamard":
             width = layer.in_features
             if width not in rotations:
                 rotations[width] = quantisation.rotation(width).to(layer.weight)
-            return quantisation.QuantisedLinear(layer, activation=row, weight=weight, rotation=rotations[width])
-        scale = quantisation.smoothing(columns[layer_name], layer.weight.detach(), 0.5 if alpha is None else alpha)
-        return quantisation.QuantisedLinear(layer, activation=row, weight=weight, smoothing=scale)
+            return quantisation.QuantisedLinear(layer, **shared, rotation=rotations[width])
+        if name == "smoothquant":
+            scale = quantisation.smoothing(columns[layer_name], layer.weight.detach(), 0.5 if alpha is None else alpha)
+            return quantisation.QuantisedLinear(layer, **shared, smoothing=scale)
+        return quantisation.QuantisedLinear(layer, **shared)
 
     return method.replace_linears_(model, make, skip=skip)
+
+
+def chosen(
+    arm: str,
+    load: Callable[[], nn.Module],
+    bits: int,
+    columns: Mapping[str, torch.Tensor],
+    loss: Callable[[nn.Module], float],
+    skip: Collection[str] = (),
+) -> tuple[nn.Module, dict[str, float]]:
+    """A fresh network with activations of `bits` and 8-bit weights, and {"alpha": what a tuned arm chose} of one.
+
+    It is the alpha of least validation loss; any other arm has its default.
+    """
+
+    def build(alpha: float | None) -> nn.Module:
+        return quantised(arm, load(), Setting(bits, 8), columns, alpha=alpha, skip=skip)
+
+    if arm not in TUNED:
+        return build(None), {}
+    alpha = choose({alpha: loss(build(alpha)) for alpha in ALPHAS}, smallest=True)
+    return build(alpha), {"alpha": alpha}

@@ -356,7 +356,7 @@ def calibrate(
     """The largest |X| of each input channel of each linear layer over all batches: {name: (I,)}."""
     maxima: dict[str, torch.Tensor] = {}
 
-    def observe(name: str, layer: nn.Linear, x: torch.Tensor) -> None:
+    def observe(name: str, _: nn.Linear, x: torch.Tensor) -> None:
         here = column_maxima(x)
         maxima[name] = torch.maximum(maxima[name], here) if name in maxima else here
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,6 +39,8 @@ class Parts:
 def parts(dataset: str, seed: int) -> Parts:
     """Digits: 64/16/20 %, stratified. Fashion-MNIST: 12,000 and 2,000 of the train part; the first 4,000 to test."""
     if dataset == "digits":
+        from sklearn.model_selection import train_test_split
+
         rest, test = digits.stratified(seed)
         train, val = train_test_split(range(len(rest[1])), test_size=0.2, random_state=seed, stratify=rest[1].numpy())
         return Parts((rest[0][train], rest[1][train]), (rest[0][val], rest[1][val]), test)
@@ -51,7 +52,7 @@ def parts(dataset: str, seed: int) -> Parts:
     return Parts(train, val, (test.images[:4000].float() / 255, test.labels[:4000]))
 
 
-def train_mlp(dataset: str, seed: int) -> dict[str, torch.Tensor]:
+def trained(*, seed: int, dataset: str) -> dict[str, torch.Tensor]:
     """Parameters of a trained network, and the units of each hidden layer that will be outliers: "units/NAME"."""
     data = parts(dataset, seed).train
     torch.manual_seed(seed)
@@ -132,7 +133,7 @@ def text() -> Corpus:
     return corpus("wikitext-2-heldout")
 
 
-def train_decoder(seed: int, steps: int) -> dict[str, torch.Tensor]:
+def trained_decoder(*, seed: int, steps: int) -> dict[str, torch.Tensor]:
     """Parameters after `steps` batches of 32 stretches of 64 bytes."""
     found = text()
     torch.manual_seed(seed)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, f1_score
 
 import reference
 from baselines.tagging import BiLstmTagger, Vocabulary, encode_tags, span_f1
 from baselines.training import Batch, fit
+from baselines.tuning import choose
 from reference.tagged import Sentence
-from suites.dice_loss.objectives import by_arm
+from suites.dice_loss.contenders import by_arm
 
-Metrics = dict[str, float | list[float]]
 Tensors = dict[str, torch.Tensor]
 
 RATES = (3e-3, 1e-3, 1e-2)
@@ -48,7 +47,7 @@ CORPORA = {
 }
 
 
-def sample(corpus: str, seed: int, sizes: dict[str, int], longest: int = 50) -> Tensors:
+def sample(corpus: str, seed: int, sizes: Mapping[str, int], longest: int = 50) -> Tensors:
     """Sentences of at most `longest` words drawn by seed, as tensors.
 
     "sizes" (4,) of the vocabulary; of each part "x" (S, T, 4) and "y" (S, T); those of training are in blocks,
@@ -74,24 +73,24 @@ def sample(corpus: str, seed: int, sizes: dict[str, int], longest: int = 50) -> 
     return tensors
 
 
-def tag(arm: str, seed: int, corpus: str, epochs: int, sizes: dict[str, int] = SIZES) -> Metrics:
+def tagging(*, arm: str, seed: int, corpus: str, epochs: int = 3, sizes: Mapping[str, int] = SIZES) -> dict[str, float]:
     """Train with every learning rate, keep the best on validation data, and measure it on the test sentences."""
     which, data = CORPORA[corpus], sample(corpus, seed, sizes)
     counts = torch.bincount(data["train_y"][data["train_y"] >= 0], minlength=len(which.tagset)).float()
-    runs = [_trained(arm, data, counts, rate, seed, epochs) for rate in RATES]
-    val = [outputs(model, data["val_x"]) for model in runs]
-    scores = [_score(which, logits, data["val_y"]) for logits in val]
-    best = int(np.argmax(scores))  # the first of equals
-    logits, gold = outputs(runs[best], data["test_x"]), data["test_y"]
+    runs = {rate: _trained(arm, data, counts, rate, seed, epochs) for rate in RATES}
+    val = {rate: outputs(model, data["val_x"]) for rate, model in runs.items()}
+    scores = {rate: _score(which, logits, data["val_y"]) for rate, logits in val.items()}
+    rate = choose(scores)
+    logits, gold = outputs(runs[rate], data["test_x"]), data["test_y"]
     truth, guess = gold[gold >= 0], logits.argmax(2)[gold >= 0]
-    found: Metrics = {
-        "accuracy": float(accuracy_score(truth, guess)),
+    found = {
+        "accuracy": float((truth == guess).double().mean()),
         "macro_f1": macro_f1(guess, truth, len(which.tagset)),
-        "val_score": scores[best],
-        "learning_rate": RATES[best],
+        "val_score": scores[rate],
+        "learning_rate": rate,
     }
     if which.entities:
-        of_bias = [spans_f1(which.tagset, _biased(val[best], bias), data["val_y"]) for bias in BIASES]
+        of_bias = [spans_f1(which.tagset, _biased(val[rate], bias), data["val_y"]) for bias in BIASES]
         bias = BIASES[int(np.argmax(of_bias))]
         found["span_f1"] = spans_f1(which.tagset, logits, gold)
         found["span_f1_tuned"] = spans_f1(which.tagset, _biased(logits, bias), gold)
@@ -137,6 +136,8 @@ def _score(corpus: Corpus, logits: torch.Tensor, gold: torch.Tensor) -> float:
 
 def macro_f1(guess: torch.Tensor, truth: torch.Tensor, tags: int) -> float:
     """The mean of the tags' F1, of all that occur in the truth."""
+    from sklearn.metrics import f1_score
+
     labels = [tag for tag in range(tags) if (truth == tag).any()]
     return float(f1_score(truth, guess, labels=labels, average="macro", zero_division=0.0))
 

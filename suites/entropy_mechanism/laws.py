@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize_scalar
 
 from suites.entropy_mechanism.method import EntropyLaw
 
@@ -33,6 +32,7 @@ def quadratic(entropy: Array, reward: Array) -> Curve:
 
 def power(entropy: Array, reward: Array) -> Curve:
     """R = -a H^c + b, 0.1 <= c <= 5."""
+    from scipy.optimize import minimize_scalar
 
     def at_exponent(exponent: float) -> tuple[float, Array]:
         columns = np.stack([entropy**exponent, np.ones_like(entropy)], 1)

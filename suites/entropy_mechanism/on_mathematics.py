@@ -28,11 +28,11 @@ def objective(arm: str, seed: int, device: torch.device, percent: float) -> Obje
     return surrogate(losses[arm])
 
 
-def reinforce_mathematics(
+def qwen_mathematics(
+    *,
     arm: str,
     seed: int,
     device: torch.device,
-    *,
     model: str,
     steps: int,
     questions: int,
@@ -46,9 +46,8 @@ def reinforce_mathematics(
     """Train from `model`, a checkpoint of the catalogue, and evaluate what comes out."""
     network, tokenizer = pretrained(model)
     network.gradient_checkpointing_enable()
-    policy = PretrainedPolicy(network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=response).to(
-        device
-    )
+    policy = PretrainedPolicy(network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=response)
+    policy = policy.to(device)
     train = word_problems(reference.load("dapo-math-17k", "train"), tokenizer, longest=prompt).to(device)
     history = train_policy(
         policy, train, objective(arm, seed, device, percent), steps=steps, questions=questions, samples=samples,

@@ -1,4 +1,4 @@
-"""What is compared: label noise, the losses with their fixed parameters, and the learning rates that all may choose."""
+"""What is compared: label noise, folds, the losses with their fixed parameters, and the rates that all may choose."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines import losses
+from baselines.label_noise import with_label_noise
 from suites.ldr_loss.method import ALDRKL, ldr_kl, normalised
 
 RATES = (1e-1, 1e-2, 1e-3)
@@ -24,18 +25,23 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 def with_noise(labels: torch.Tensor, noise: str, partner: torch.Tensor, seed: int) -> torch.Tensor:
     """Labels after "clean", "uniform-R" or "class-R" noise, R the probability that a label is struck.
 
-    A struck label becomes a uniform draw over all K classes, itself included, or its `partner` (K,). Of one seed the
-    noise is nested: what R strikes, a larger R strikes too, with the same outcome. Raises ValueError for other noise.
+    A struck label becomes a uniform draw over all K classes, itself included, or its `partner` (K,). Raises ValueError
+    for other noise.
     """
     if noise == "clean":
         return labels.clone()
     kind, _, rate = noise.partition("-")
     if kind not in ("uniform", "class"):
         raise ValueError(f"noise must be 'clean', 'uniform-R' or 'class-R', got {noise!r}")
-    generator = torch.Generator().manual_seed(seed)
-    struck = torch.rand(len(labels), generator=generator) < float(rate)
-    drawn = torch.randint(len(partner), labels.shape, generator=generator)
-    return torch.where(struck, drawn if kind == "uniform" else partner[labels], labels)
+    named = "uniform" if kind == "uniform" else "partner"
+    return with_label_noise(labels, named, float(rate), classes=len(partner), seed=seed, partner=partner)
+
+
+def fold(number: int, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(kept, held out) rows of fold `number` (mod 5) of five, in the order of the file."""
+    folds = list(torch.arange(rows).tensor_split(5))
+    held = folds.pop(number % 5)
+    return torch.cat(folds), held
 
 
 def plain(loss: Callable[..., torch.Tensor], **options: object) -> Loss:
@@ -66,7 +72,7 @@ def truncated(steps: int) -> Loss:
     """GCE for the first half of the steps, then truncated at p_y <= k: from the start it would have no gradient."""
     met = itertools.count()
 
-    def loss(scores: torch.Tensor, targets: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    def loss(scores: torch.Tensor, targets: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         whole = next(met) < steps // 2
         chosen = losses.gce if whole else partial(losses.truncated_gce, k=0.5)
         return chosen(scores, targets, q=0.7, reduction="none")

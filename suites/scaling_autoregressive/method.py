@@ -22,13 +22,13 @@ The fits themselves, with bounds, many starts and profile intervals, are `baseli
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from baselines.power_laws import POWER_PLUS_CONSTANT, PowerLaw, fit, power_law
 
@@ -203,6 +203,8 @@ def size_law(hull: Frontier) -> PowerLaw:
 
     As a `PowerLaw` it has scale c0 and exponent -b. Raises ValueError where one size alone touches the hull.
     """
+    from scipy import stats
+
     if len(np.unique(hull.size)) < 2:
         raise ValueError("only one size touches the hull")
     line = stats.linregress(np.log(hull.compute), np.log(hull.size))
@@ -280,6 +282,8 @@ def infogain(information: float, text_loss: float) -> float:
 
 def log_law(sizes: ArrayLike, values: ArrayLike) -> tuple[float, float, float]:
     """(slope, N_c, R^2) of values = slope log(N / N_c), fitted by least squares: how infogain grows."""
+    from scipy import stats
+
     line = stats.linregress(np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float))
     return float(line.slope), math.exp(-line.intercept / line.slope), float(line.rvalue**2)
 
@@ -292,6 +296,7 @@ def loss_at(position: ArrayLike, asymptote: float, unigram: float, p: float) -> 
     return asymptote + (unigram - asymptote) * np.asarray(position, dtype=float) ** -p
 
 
+@functools.cache  # each information and gain of a length asks for the same two sums
 def harmonic(count: int, p: float) -> float:
     """H_T = sum of t^-p over t = 1 ... T."""
     return float((np.arange(1, count + 1, dtype=float) ** -p).sum())

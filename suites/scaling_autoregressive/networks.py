@@ -1,4 +1,4 @@
-"""The paper's decoder-only transformer in plain PyTorch: narrow attention and feed-forward parts, learned positions.
+"""The paper's decoder-only transformer in plain PyTorch, and the learning curves of a family of its sizes.
 
 A block has (4 a + 2 f) d^2 weights, where a d is the width of its attention and f d that of its feed-forward part:
 3 d^2 for images, video and maths (a = 1/4, f = 1), 12 d^2 for language and multimodal models (a = 1, f = 4).
@@ -6,11 +6,20 @@ A block has (4 a + 2 f) d^2 weights, where a d is the width of its attention and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
 
-from suites.scaling_autoregressive.method import Architecture
+from baselines.language_models import next_token
+from baselines.training import fit
+from suites.scaling_autoregressive import method
+from suites.scaling_autoregressive.method import Architecture, Run
 
 
 class Block(nn.Module):
@@ -80,6 +89,117 @@ class Classifier(nn.Module):
         return self.head(self.decoder.states(tokens).mean(1))
 
 
-def weights(decoder: Decoder) -> int:
-    """N of a built network: the matrices of its blocks, without biases, norms, embeddings and head."""
-    return sum(module.weight.numel() for module in decoder.blocks.modules() if isinstance(module, nn.Linear))
+def weights(blocks: nn.Module) -> int:
+    """N of the blocks of a network: their matrices, without biases and norms."""
+    return sum(module.weight.numel() for module in blocks.modules() if isinstance(module, nn.Linear))
+
+
+# A family: one architecture in many sizes, trained on the same examples in the same order.
+
+NO_LOSS = -100
+"""A target that carries none. Token t of the targets is predicted from inputs up to t."""
+
+
+NARROW = ((32, 4), (64, 8), (128, 16), (256, 32))
+"""(width, depth) of the paper's smallest sizes: what the full tier trains."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of tokens, int64 (rows, T) both."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def to(self, device: torch.device) -> Examples:
+        return Examples(self.inputs.to(device), self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a family is trained: Adam at the paper's rate for each size, warm-up and linear decay to a tenth."""
+
+    batch: int
+    passes: int = 1
+    warmup: float = 0.1  # share of all steps; the paper's 3,000 of 250,000 would be no warm-up in some hundred
+    points: int = 16  # of a learning curve, evenly spaced in log steps
+    first: int = 20  # step of the first point
+    weight_decay: float = 0.0
+
+
+class Curves(NamedTuple):
+    """Learning curves of a family. The last point is the end of training."""
+
+    sizes: torch.Tensor  # float64 (sizes,)
+    steps: torch.Tensor  # int64 (points,)
+    tokens: torch.Tensor  # float64 (points,): tokens processed
+    losses: torch.Tensor  # float32 (sizes, points, rows): nats per token of each test row
+    training: torch.Tensor  # float32 (sizes, points): mean training loss since the point before
+
+    def runs(self) -> list[Run]:
+        """As `method` takes them."""
+        tokens, losses = self.tokens.numpy(), self.losses.double().mean(-1).numpy()
+        return [Run(float(size), tokens, curve) for size, curve in zip(self.sizes, losses, strict=True)]
+
+
+def train_decoder(
+    model: Decoder, size: int, train: Examples, test: Examples, recipe: Recipe, seed: int
+) -> tuple[np.ndarray, torch.Tensor, torch.Tensor]:
+    """Train in place. Returns (steps (points,), test losses (points, rows), mean training losses (points,))."""
+    order = torch.Generator().manual_seed(seed)
+    rows = torch.cat([torch.randperm(len(train), generator=order) for _ in range(recipe.passes)])
+    rows = rows.to(train.inputs.device)
+    total = len(rows) // recipe.batch
+    warmup = round(recipe.warmup * total)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=method.learning_rate(size), weight_decay=recipe.weight_decay, fused=True
+    )
+    schedule = LambdaLR(optimiser, lambda step: method.rate_factor(min(step, total - 1), total, warmup))
+    steps = np.unique(np.geomspace(min(recipe.first, total), total, recipe.points).round().astype(int))
+    losses, training = [], []
+    for start, stop in zip([0, *steps[:-1]], steps, strict=True):
+        part = rows[start * recipe.batch : stop * recipe.batch]
+        done = fit(
+            model, train.inputs[part], train.targets[part], next_token, epochs=1, batch_size=recipe.batch,
+            drop_last=False, optimizer=lambda _: optimiser, schedule=lambda _: schedule, seed=seed,
+        )  # fmt: skip
+        losses.append(row_losses(model, test))
+        training.append(done.losses[-1])
+    return steps, torch.stack(losses), torch.tensor(training)
+
+
+@torch.no_grad()
+def row_losses(model: Decoder, test: Examples, batch: int = 128) -> torch.Tensor:
+    """Mean nats per token that carries loss, of each row: float32 (rows,) on the CPU."""
+    model.eval()
+    found = []
+    for inputs, targets in zip(test.inputs.split(batch), test.targets.split(batch), strict=True):
+        logits = model(inputs)
+        nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=NO_LOSS, reduction="none")
+        found.append((nats.view_as(targets).sum(1) / (targets != NO_LOSS).sum(1)).cpu())
+    return torch.cat(found)
+
+
+def train_family(
+    shapes: Sequence[tuple[int, int]], vocabulary: int, train: Examples, test: Examples, recipe: Recipe, seed: int
+) -> tuple[Curves, list[Decoder]]:
+    """Every shape (width, depth), from the smallest size on, on the device of the examples."""
+    models, trained = [], []
+    for width, depth in shapes:
+        torch.manual_seed(seed)
+        models.append(Decoder(Architecture(width, depth), vocabulary, train.inputs.shape[1]).to(train.inputs.device))
+        trained.append(train_decoder(models[-1], Architecture(width, depth).size, train, test, recipe, seed))
+    (steps, *_), losses, training = zip(*trained, strict=True)
+    tokens = torch.from_numpy(steps).double() * recipe.batch * train.inputs.shape[1]
+    sizes = torch.tensor([Architecture(*shape).size for shape in shapes], dtype=torch.float64)
+    return Curves(sizes, torch.from_numpy(steps), tokens, torch.stack(losses), torch.stack(training)), models
+
+
+def rank_correlation(sizes: Sequence[float], losses: Sequence[float]) -> float:
+    """Spearman's."""
+    from scipy import stats
+
+    return float(stats.spearmanr(sizes, losses).statistic)

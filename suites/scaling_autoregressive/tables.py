@@ -76,3 +76,8 @@ NARROW = {  # width: (layers, N, maximal learning rate), Table 5
 }
 WIDE = {64: (2, 98_304, 1.64e-3), 1536: (24, 679_477_248, 4.02e-4)}
 """The same of Table 4, first and last row."""
+
+
+def relative(found: float, printed: float) -> float:
+    """|found / printed - 1|."""
+    return abs(found / printed - 1)

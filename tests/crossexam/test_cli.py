@@ -172,7 +172,7 @@ def test_locked_database_is_a_clear_error(toy: Sandbox, monkeypatch: pytest.Monk
     monkeypatch.setattr(sqlite3, "connect", lambda file, timeout=0.0, **more: real(file, timeout=0.1, **more))
     opened = store.Store(toy.root / "results")
     with pytest.raises(store.StoreError, match="locked"):
-        opened.add_verdict("toy", "c", "s", "reproduced", {})
+        opened.add_verdicts("toy", [("c", "s", "reproduced", {})])
     opened.close()
     blocker.close()
 

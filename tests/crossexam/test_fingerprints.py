@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from crossexam.runs.source import Project, _dump
+from crossexam.runs.executors import Executor
+from crossexam.runs.source import Project
+from crossexam.runs.syntax import _dump
 from tests.conftest import ROOT, Sandbox
 
 TOML = """
@@ -104,8 +106,124 @@ def test_modules_passed_around_and_imports_inside_functions_count(project: Sandb
     code = "def focal(*, arm, seed, device):\n    import baselines.losses as b\n    return getattr(b, arm)\n"
     (project.root / "suites/toy/experiments.py").write_text(code + "\n\ndef plain():\n    return 0\n")
     focal, plain = digests(project.root)
-    assert {"baselines.losses:*"} <= set(focal)
+    assert {f"baselines.losses:{name}" for name in ("GAMMA", "UNUSED", "focal", "plain")} <= set(focal)
     assert set(plain) == {"suites.toy.experiments:plain"}
+
+
+def test_an_experiment_may_be_a_name_that_is_only_imported(project: Sandbox) -> None:
+    experiments = project.root / "suites/toy/experiments.py"
+    experiments.rename(experiments.with_name("exact.py"))
+    experiments.write_text("from suites.toy.exact import focal, plain\n")
+    focal, plain = digests(project.root)
+    assert {"suites.toy.exact:focal", "suites.toy.method:FACTOR", "baselines.losses:GAMMA"} <= set(focal)
+    assert set(plain) == {"suites.toy.exact:plain", "baselines.losses:plain"}
+    change(project.root, "suites/toy/experiments.py", "\n", "\nprint('this runs, too')\n")
+    assert "suites.toy.experiments:<import>" in digests(project.root)[1]
+
+
+def test_all_of_a_module_counts_where_all_its_names_are_imported(project: Sandbox) -> None:
+    change(project.root, "suites/toy/experiments.py", "from baselines import losses", "from baselines.losses import *")
+    change(project.root, "suites/toy/experiments.py", "losses.focal", "focal_loss")
+    change(project.root, "baselines/losses.py", "def focal", "def focal_loss")
+    assert {"baselines.losses:focal_loss", "baselines.losses:GAMMA"} <= set(digests(project.root)[0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ("from math import log", "from math import log2 as log", True),
+        ("from math import log", "from math import exp, log", False),
+        ("from os import path as log", "import os.path as log", False),
+        ("from math import log", "from cmath import *", True),
+    ],
+)
+def test_what_a_name_is_outside_the_project_counts(project: Sandbox, before: str, after: str, changed: bool) -> None:
+    method = project.root / "suites/toy/method.py"
+    method.write_text(f"{before}\n\nFACTOR = 2.0\n\n\ndef scale(x):\n    return FACTOR * log(x)\n")
+    first = digests(project.root)
+    change(project.root, "suites/toy/method.py", before, after)
+    second = digests(project.root)
+    assert (first[0] != second[0], first[1] != second[1]) == (changed, False)
+
+
+def test_effects_count_for_whoever_imports_the_module(project: Sandbox) -> None:
+    (project.root / "suites/toy/setup.py").write_text("import sys\n\nsys.setrecursionlimit(10_000)\n")
+    before = digests(project.root)
+    change(project.root, "suites/toy/experiments.py", "from baselines", "import suites.toy.setup\nfrom baselines")
+    after = digests(project.root)
+    assert [set(new) - set(old) for old, new in zip(before, after, strict=True)] == 2 * [{"suites.toy.setup:<import>"}]
+
+
+IMPORTS = """
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING
+
+from suites.toy.method import scale
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def focal(*, arm, seed, device):
+    import numpy.linalg
+
+    return {"x": scale(1.0)}
+
+
+def plain(*, arm, seed, device):
+    from suites.toy.heavy import fit
+
+    return {"x": fit(1.0)}
+"""
+
+
+def test_imports_count_by_definition_reached(project: Sandbox) -> None:
+    """What a process imports ahead, and whose versions are in the fingerprint."""
+    (project.root / "suites/toy/experiments.py").write_text(IMPORTS)
+    (project.root / "suites/toy/method.py").write_text("import torch\n\n\ndef scale(x):\n    return x\n")
+    heavy = "import scipy.stats\n\n\ndef fit(x):\n    return x\n\n\ndef draw(x):\n    import matplotlib\n"
+    (project.root / "suites/toy/heavy.py").write_text(heavy)
+    fresh = Project(project.root)
+    assert fresh.foreign(("suites.toy.experiments", "focal")) == {"torch", "numpy.linalg"}
+    assert fresh.foreign(("suites.toy.experiments", "plain")) == {"torch", "scipy.stats"}
+
+
+def test_a_run_imports_ahead_what_its_trials_import(project: Sandbox) -> None:
+    from crossexam.facts.project import find_paper
+    from crossexam.runs.plan import Selection, plan
+    from crossexam.runs.runner import Runner
+    from crossexam.runs.store import Store
+
+    (project.root / "suites/toy/experiments.py").write_text(IMPORTS)
+    (project.root / "suites/toy/heavy.py").write_text("import scipy.stats\n\n\ndef fit(x):\n    return x\n")
+    asked: list[set[str]] = []
+
+    class Enough(Exception):
+        pass
+
+    def start(modules: set[str]) -> Executor:
+        asked.append(modules)
+        raise Enough
+
+    source = Project(project.root)
+    trials = plan(find_paper(project.root, "toy"), source, Selection())
+    with Store(project.root / "results") as store:
+        for chosen in (trials[:1], trials):
+            with pytest.raises(Enough):
+                Runner(store, source, start).run(chosen)
+    light = {"numpy", "numpy.linalg", "torch"}
+    assert asked == [light, {*light, "scipy.stats"}]
+    assert [trial.parts["libraries"].split("=")[0] for trial in trials] == ["numpy", "numpy"]
+    assert ["scipy=" in trial.parts["libraries"] for trial in trials] == [False, True]
+
+
+def test_a_module_that_does_not_parse_is_named(project: Sandbox) -> None:
+    change(project.root, "suites/toy/method.py", "return FACTOR", "return = FACTOR")
+    planned = project.run("plan", "toy")
+    assert planned.returncode == 2
+    assert "method.py:5: (file) does not parse: invalid syntax -> mend the syntax" in planned.stderr
 
 
 def test_the_loader_of_declared_data_counts_and_the_catalogue_does_not() -> None:

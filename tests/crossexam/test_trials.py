@@ -186,15 +186,15 @@ def _processes_with(setting: bytes) -> list[str]:
 
 
 def _trial_processes(root: Path) -> list[str]:
-    """Command lines of fork servers and trials that work in `root`."""
+    """Fork servers and trials that work in `root`."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if "crossexam.runs.forkserver" in words and (entry / "cwd").resolve() == root.resolve():
+                found.append(entry.name)
         except OSError:
             continue
-        if "crossexam.runs.forkserver" in words and str(root) in words:
-            found.append(" ".join(words))
     return found
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from baselines.models import mlp
 from reference.catalog import get
-from suites.crossquant import contenders, experiments, measured, method, networks
+from suites.crossquant import contenders, experiments, method, networks, on_images, on_wikitext
 from suites.crossquant.contenders import Setting
 
 CPU = torch.device("cpu")
@@ -26,34 +26,6 @@ def test_steps_by_hand() -> None:
     torch.testing.assert_close(method.step_sizes(x, bits=4, alpha=0.5), expected)
     codes = method.codes(x, expected, bits=4)
     assert codes.tolist() == [[7.0, -5.0], [4.0, 1.0]]  # 7, 4 * 7 / 5.66 = 4.95, 3.5 (to even), .5 * 7 / 2.83 = 1.24
-
-
-def test_the_counter_example() -> None:
-    x = torch.tensor([[100.0, 100.0], [0.3, 0.1]])
-    steps = method.step_sizes(x, bits=8)
-    assert method.codes(x, steps, bits=8).tolist() == [[127, 127], [1, 0]]
-    assert method.kernel_proportion(x, steps) == 0.25
-    assert method.kernel_proportion(x, method.step_sizes(x, bits=8, alpha=1.0)) == 0.0
-    assert method.case_one(x).all()
-
-
-def test_exact_zeros_count_or_not() -> None:
-    x, steps = torch.tensor([[0.0, 0.4, 3.0, 2.0]]), torch.ones(1, 4)
-    assert method.kernel_proportion(x, steps) == 0.5
-    assert method.kernel_proportion(x, steps, exact_zeros=False) == pytest.approx(1 / 3)
-    assert method.kernel_proportion(torch.zeros(1, 4), steps, exact_zeros=False) == 0.0
-
-
-def test_nothing_has_no_error() -> None:
-    found = method.diagnose(torch.zeros(3, 4), torch.ones(2, 4), bits=8)
-    assert (found.kernel, found.input_error, found.output_error) == (1.0, 0.0, 0.0)
-
-
-def test_weights_and_groups_by_hand() -> None:
-    weight = torch.tensor([[7.0, 2.4, 0.7, 0.24]])
-    torch.testing.assert_close(method.quantise_weight(weight, bits=4), torch.tensor([[7.0, 2.0, 1.0, 0.0]]))
-    grouped = method.quantise_weight(weight, bits=4, group_size=2)
-    torch.testing.assert_close(grouped, torch.tensor([[7.0, 2.0, 0.7, 0.2]]))
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -114,7 +86,7 @@ def trained(tmp_path: Path) -> Path:
 
 
 def test_outliers_leave_the_function(tmp_path: Path) -> None:
-    metrics = measured.preserved(1000, "digits", trained(tmp_path))
+    metrics = on_images.preserved(seed=1000, dataset="digits", trained=trained(tmp_path))
     assert metrics["logits_gap"] < 1e-6
 
 
@@ -136,9 +108,9 @@ def test_a_decoder_does_not_look_ahead() -> None:
 
 
 def test_training_on_digits_reaches_a_usable_network() -> None:
-    tensors = experiments.trained(seed=1000, device=CPU, dataset="digits")
+    tensors = experiments.trained(seed=1000, dataset="digits")
     model = networks.load_mlp("digits", tensors, 1)
-    assert measured.scores(model, networks.parts("digits", 1000).test)[0] > 0.9
+    assert on_images.scores(model, networks.parts("digits", 1000).test)[0] > 0.9
     assert {tuple(tensors[f"units/{name}"].shape) for name in networks.HIDDEN} == {(2,)}
 
 
@@ -198,8 +170,9 @@ def opt_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SMALL = {"seed": 1000, "device": CPU, "length": 32, "limit": 6}
 
 
+@pytest.mark.usefixtures("opt_folder")
 @pytest.mark.parametrize("arm", [arm for arm in contenders.ARMS if arm not in contenders.TUNED])
-def test_opt_from_disk(arm: str, opt_folder: Path) -> None:
+def test_opt_from_disk(arm: str) -> None:
     metrics = experiments.opt_125m(arm=arm, setting="w8a8", **SMALL)
     assert all(math.isfinite(value) for value in metrics.values())
     assert metrics["perplexity"] == pytest.approx(math.exp(metrics["nats"]))
@@ -209,26 +182,27 @@ def test_opt_from_disk(arm: str, opt_folder: Path) -> None:
     assert ("kernel" in metrics) == (arm in ("per_token", "crossquant"))
 
 
+@pytest.mark.usefixtures("opt_folder")
 @pytest.mark.parametrize("setting", ["w4a8g128", "w4a4"])
-def test_opt_settings(setting: str, opt_folder: Path) -> None:
+def test_opt_settings(setting: str) -> None:
     plain = experiments.opt_1_3b(arm="float", setting=setting, group_size=8, **SMALL)
     found = experiments.opt_6_7b(arm="crossquant", setting=setting, group_size=8, **SMALL)
     assert found["nats"] != plain["nats"]
     assert 0 < found["relu_exact_zeros"] < 1
 
 
-def test_opt_parts_are_disjoint_and_whole(opt_folder: Path) -> None:
-    from suites.crossquant import opt
-
-    _, tokenizer = opt.load("opt-125m", CPU)
-    rows = opt.rows_of("test", tokenizer, 32, CPU)
+@pytest.mark.usefixtures("opt_folder")
+def test_opt_parts_are_disjoint_and_whole() -> None:
+    _, tokenizer = on_wikitext.load_opt("opt-125m", CPU)
+    rows = on_wikitext.rows_of("test", tokenizer, 32, CPU)
     parts = [rows[seed::5] for seed in range(5)]
     assert sum(map(len, parts)) == len(rows) > 5
     assert int(rows[0, 0]) == tokenizer.bos_token_id
 
 
-def test_opt_without_its_kernel(opt_folder: Path) -> None:
-    metrics = experiments.opt_6_7b_kernel(arm="method", **SMALL)
+@pytest.mark.usefixtures("opt_folder")
+def test_opt_without_its_kernel() -> None:
+    metrics = experiments.opt_6_7b_kernel(**SMALL)
     kernels, rises = metrics["kernels"], metrics["rises"]
     assert kernels == sorted(kernels)
     assert abs(rises[0]) < abs(rises[-1])

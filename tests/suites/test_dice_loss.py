@@ -1,4 +1,4 @@
-"""The loss by hand and what it refuses; the full protocols on a few examples, in the real formats, with a tiny BERT."""
+"""What the loss takes and refuses; the full protocols on a few examples, in the real formats, with a tiny BERT."""
 
 from __future__ import annotations
 
@@ -13,77 +13,12 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from suites.dice_loss import experiments, method, objectives, on_digits, on_sentences
+from suites.dice_loss import contenders, experiments, on_conll, on_digits, on_mrpc
 from suites.dice_loss.method import dice, official, tversky
 from tests.reference.test_reference import available
 
 CPU = torch.device("cpu")
 SCRIPTS: dict[str, Any] = {"square": True, "alpha": 0.01, "smooth": 1.0}
-
-
-def logit(*p: float) -> torch.Tensor:
-    return torch.logit(torch.tensor(p, dtype=torch.float64))
-
-
-class TestByHand:
-    def test_levels(self) -> None:
-        """p = .9, y = 1 and p = .2, y = 0, smoothing 1: of the set 2.8 / 3.1, of the examples 2.8 / 2.9 and 1 / 1.2."""
-        z, y = logit(0.9, 0.2), torch.tensor([1, 0])
-        form: dict[str, Any] = {"square": False, "alpha": 0.0, "smooth": 1.0}
-        assert float(dice(z, y, level="set", **form)) == pytest.approx(1 - 2.8 / 3.1)
-        assert float(dice(z, y, level="example", **form)) == pytest.approx((0.1 / 2.9 + 0.2 / 1.2) / 2)
-
-    def test_squared_and_decayed(self) -> None:
-        w = 0.25**0.5 * 0.75
-        found = dice(logit(0.75), torch.tensor([1]), level="set", square=True, alpha=0.5, smooth=0.2)
-        assert float(found) == pytest.approx(1 - (2 * w + 0.2) / (w**2 + 1.2))
-
-    def test_tversky(self) -> None:
-        found = tversky(
-            logit(0.9, 0.2),
-            torch.tensor([1, 0]),
-            a=0.3,
-            b=0.7,
-            level="example",
-            alpha=0.0,
-            smooth=1.0,
-            reduction="none",
-        )
-        expected = [1 - 1.9 / (1.9 + 0.7 * 0.1), 1 - 1 / (1 + 0.3 * 0.2)]
-        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
-
-    def test_classes_are_summed(self) -> None:
-        p = torch.tensor([[0.7, 0.2, 0.1]], dtype=torch.float64)
-        found = dice(p.log(), torch.tensor([0]), level="example", square=True, alpha=0.0, smooth=1.0)
-        assert float(found) == pytest.approx(1 - 2.4 / 2.49 + 0.04 / 1.04 + 0.01 / 1.01)
-
-    def test_decay_of_three_classes(self) -> None:
-        p = torch.tensor([[0.7, 0.2, 0.1]], dtype=torch.float64)
-        w = (1 - p) ** 0.3 * p
-        found = dice(p.log(), torch.tensor([1]), level="example", square=False, alpha=0.3, smooth=1.0)
-        y = torch.tensor([[0.0, 1.0, 0.0]])
-        torch.testing.assert_close(found, (1 - (2 * w * y + 1) / (w + y + 1)).sum())
-
-    def test_hard_negatives(self) -> None:
-        """Two positives at ratio 1 keep the two of five negatives that are highest."""
-        z, y = torch.tensor([2.0, -1.0, 0.5, -3.0, 1.5, -2.0, 0.0]), torch.tensor([1, 1, 0, 0, 0, 0, 0])
-        terms = dice(z, y, level="example", ohem_ratio=1.0, reduction="none", **SCRIPTS)
-        assert (terms > 0).tolist() == [True, True, True, False, True, False, False]
-        mean = dice(z, y, level="example", ohem_ratio=1.0, **SCRIPTS)
-        assert float(mean) == pytest.approx(float(terms.sum()) / 4)
-
-    def test_what_the_official_threshold_keeps(self) -> None:
-        scores, negative = torch.arange(10.0), torch.ones(10, dtype=torch.bool)
-        kept = [int(method.official_negatives(scores, negative, count).sum()) for count in (0, 1, 2, 5)]
-        assert kept == [8, 9, 0, 3]
-
-    def test_turning_point(self) -> None:
-        assert method.turning_point(1.0) == 0.5
-        z = logit(0.5, 0.55, 0.9, 0.99)
-        losses = dice(
-            z, torch.ones(4, dtype=torch.int64), level="example", square=False, alpha=1.0, smooth=1.0, reduction="none"
-        )
-        assert bool((losses.diff() > 0).all())  # surer, and worse
 
 
 class TestNumerics:
@@ -139,17 +74,17 @@ class TestRefusals:
         with pytest.raises(ValueError, match="too few negatives"):
             official(torch.randn(3), torch.tensor([1, 1, 0]), ohem_ratio=0.1, **SCRIPTS)
         with pytest.raises(ValueError, match="no arm"):
-            objectives.by_arm("hinge", torch.ones(2))
+            contenders.by_arm("hinge", torch.ones(2))
 
 
 class TestSmallTier:
     @pytest.mark.parametrize("arm", ["ce", "dice_set", "dice_example", "dsc_example"])
     def test_digits(self, arm: str) -> None:
-        finite(experiments.imbalanced_digits(arm=arm, seed=1000, device=CPU, ratio=60, epochs=1))
+        finite(experiments.imbalanced_digits(arm=arm, seed=1000, ratio=60, epochs=1))
 
     def test_pairs_of_losses(self) -> None:
-        finite(experiments.per_example_digits(arm="method", seed=1000, device=CPU, epochs=1))
-        finite(experiments.parity_digits(arm="method", seed=1000, device=CPU, epochs=1))
+        finite(experiments.per_example_digits(seed=1000, epochs=1))
+        finite(experiments.parity_digits(seed=1000, epochs=1))
 
     def test_thinning(self) -> None:
         whole = on_digits.split(1000, lambda labels: labels == 8)
@@ -169,10 +104,10 @@ class TestSmallTier:
             available(name)
         sizes = {"train": 64, "val": 20, "test": 20}
         for arm in ("weighted_ce", "focal"):
-            finite(on_sentences.tag(arm, 1000, corpus, 1, sizes))
+            finite(experiments.tagging(arm=arm, seed=1000, corpus=corpus, epochs=1, sizes=sizes))
 
     def test_weighted_cross_entropy_counts_classes_alike(self) -> None:
-        loss = objectives.by_arm("weighted_ce", torch.tensor([30.0, 10.0]))
+        loss = contenders.by_arm("weighted_ce", torch.tensor([30.0, 10.0]))
         z = torch.tensor([[2.0, 0], [2.0, 0], [2.0, 0], [1.0, 0]])
         found = loss(z, torch.tensor([0, 0, 0, 1]))
         expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(1))) / 2
@@ -191,7 +126,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("models") / "tiny"
     folder.mkdir()
-    words = [
+    pieces = [
         "the",
         "a",
         "cat",
@@ -207,11 +142,11 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "names",
         ".",
     ]
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]), "utf-8")
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces]), "utf-8")
     transformers.BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=False).save_pretrained(folder)
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=5 + len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+        vocab_size=5 + len(pieces), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
     )
     transformers.BertModel(config).save_pretrained(folder)
     return folder
@@ -255,18 +190,17 @@ class TestFullTier:
         finite(metrics)
 
     def test_imbalance(self) -> None:
-        assert experiments.conll2003_imbalance(arm="method", seed=0, device=CPU) == {"ratio": 1 / 5}
+        assert experiments.conll2003_imbalance() == {"ratio": 1 / 5}
 
     def test_right_answers_score_one(self, tiny_bert: Path) -> None:
         """Heads that know the labels: questions, word pieces, pairs and tags fit together."""
         from transformers import AutoTokenizer
 
         from reference.tagged import conll2003
-        from suites.dice_loss.bert_mrc import Asked, gold_pairs
 
         tokeniser = AutoTokenizer.from_pretrained(tiny_bert)
-        asked = Asked(conll2003("val").sentences, tokeniser, 48, CPU)
-        assert gold_pairs(asked.targets).shape == (4, 3)
+        asked = on_conll.Asked(conll2003("val").sentences, tokeniser, 48, CPU)
+        assert on_conll.gold_pairs(asked.targets).shape == (4, 3)
 
         class Knows:
             def __call__(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -279,10 +213,8 @@ class TestFullTier:
         assert asked.score(Knows(), batch=100) == 1.0
 
     def test_the_best_look_is_kept(self) -> None:
-        from suites.dice_loss.bert import Watched
-
         seen = iter([{"f1": 0.2, "other": 1.0}, {"f1": 0.6, "other": 2.0}, {"f1": 0.4, "other": 3.0}])
-        watched = Watched(lambda model, batch: torch.zeros(()), 2, lambda model: next(seen), "f1")
+        watched = on_mrpc.Watched(lambda model, batch: torch.zeros(()), 2, lambda model: next(seen), "f1")
         model = torch.nn.Linear(1, 1)
         for _ in range(5):
             watched(model, None)  # type: ignore[arg-type]
@@ -291,12 +223,14 @@ class TestFullTier:
 
 
 def test_answers_that_overlap_leave_the_surest() -> None:
-    pytest.importorskip("transformers")
-    from suites.dice_loss.bert_mrc import candidates, tagged
-
-    assert tagged(4, [(0.5, "PER", 0, 1), (0.9, "LOC", 1, 2), (0.1, "ORG", 3, 3)]) == ["O", "B-LOC", "I-LOC", "B-ORG"]
+    assert on_conll.tagged(4, [(0.5, "PER", 0, 1), (0.9, "LOC", 1, 2), (0.1, "ORG", 3, 3)]) == [
+        "O",
+        "B-LOC",
+        "I-LOC",
+        "B-ORG",
+    ]
     starts, ends = torch.tensor([[-1.0, 1, 1]]), torch.tensor([[1.0, 1, -1]])
-    assert candidates(starts, ends, torch.ones(1, 3, dtype=torch.bool)).tolist() == [[0, 1, 1]]
+    assert on_conll.candidates(starts, ends, torch.ones(1, 3, dtype=torch.bool)).tolist() == [[0, 1, 1]]
 
 
 def finite(metrics: dict) -> None:

@@ -1,9 +1,8 @@
-"""The losses by hand, the curves, the runs at tiny sizes, and the 7B protocol on a tiny Qwen2 from disk."""
+"""The curves, the runs at tiny sizes, and the 7B protocol on a tiny Qwen2 from disk."""
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from suites.entropy_mechanism import experiments, laws, method, runs
+from suites.entropy_mechanism import experiments, laws, on_problems
 from suites.entropy_mechanism.contenders import ARMS
 from tests.reference.test_reference import available
 
@@ -25,41 +24,6 @@ CPU = torch.device("cpu")
 def finite(metrics: dict) -> None:
     assert metrics
     assert all(np.isfinite(value).all() for value in metrics.values())
-
-
-def batch() -> tuple[torch.Tensor, ...]:
-    """Two responses of two tokens: c = (1.5, -0.5, -0.5, 1.5) / 1 with mean log-probability -1 and advantage 0."""
-    logp = torch.tensor([[0.5, -1.5], [-0.5, -2.5]], requires_grad=True)
-    advantages = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])
-    return logp, logp.detach() - 0.1, advantages, torch.ones(2, 2)
-
-
-def test_token_covariance_by_hand() -> None:
-    logp, _, advantages, mask = batch()
-    expected = torch.tensor([[1.5, -0.5], [-0.5, 1.5]])
-    torch.testing.assert_close(method.token_covariance(logp, advantages, mask), expected)
-
-
-def test_kl_cov_by_hand() -> None:
-    """Half of the tokens, those with c = 1.5, pay 2 |0.1|; the surrogates of both responses cancel."""
-    loss = method.kl_cov(*batch(), percent=50.0, coefficient=2.0)
-    assert float(loss.detach()) == pytest.approx(2 * 0.2 / 4, rel=1e-5)
-
-
-def test_clip_cov_by_hand() -> None:
-    """The two tokens with c = 1.5 are dropped; of the others one is gained and one lost, so that nothing is left."""
-    logp, old, advantages, mask = batch()
-    loss = method.clip_cov(logp, old, advantages, mask, share=1.0)
-    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
-    gradient = torch.autograd.grad(loss, logp)[0]
-    rho = math.exp(0.1)
-    torch.testing.assert_close(gradient, torch.tensor([[0.0, -rho / 4], [rho / 4, 0.0]]))
-
-
-def test_entropy_change_of_a_real_step() -> None:
-    z, d = torch.randn(2, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    entropies = [torch.distributions.Categorical(logits=one).entropy() for one in (z, z + 1e-6 * d)]
-    assert float(method.entropy_change(z, d)) == pytest.approx(float(entropies[1] - entropies[0]) / 1e-6, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", laws.CURVES)
@@ -88,41 +52,39 @@ def test_interval_holds_the_truth() -> None:
 
 
 def test_entropy_at_a_reward() -> None:
-    rewards, entropies = np.array([0.1, 0.3, 0.5, 0.4]), np.array([2.0, 1.0, 0.0, 0.0])
-    assert runs.entropy_at(0.4, rewards, entropies) == pytest.approx(0.5)
-    assert runs.entropy_at(0.6, rewards, entropies) is None
+    rewards, entropies = torch.tensor([[0.1, 0.3, 0.5, 0.4], [2.0, 1.0, 0.0, 0.0]])
+    assert on_problems.entropy_at(0.4, rewards, entropies) == pytest.approx(0.5)
+    assert on_problems.entropy_at(0.6, rewards, entropies) is None
 
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_bandit(arm: str) -> None:
-    finite(experiments.bandit(arm=arm, seed=1000, device=CPU, steps=2))
+    finite(experiments.bandit(arm=arm, seed=1000, steps=2))
 
 
 def test_law_and_covariance_of_a_run(tmp_path: Path) -> None:
-    curves = runs.bandit(ARMS["grpo"](torch.Generator()), 1000, steps=79)
-    rewards, entropies, covariances = curves.arrays()
-    assert len(rewards) == len(entropies) == len(covariances) + 1 == 80
-    run = {"rewards": rewards, "entropies": entropies, "covariances": covariances}
-    save_file({name: torch.from_numpy(one) for name, one in run.items()}, tmp_path / "run.safetensors")
+    course = on_problems.bandit_course(ARMS["grpo"](torch.Generator()), 1000, steps=79)
+    assert len(course.rewards) == len(course.entropies) == len(course.covariances) + 1 == 80
+    save_file(course._asdict(), tmp_path / "run.safetensors")
     for arm in laws.CURVES:
-        finite(experiments.entropy_law(arm=arm, seed=0, device=CPU, grpo_bandit=tmp_path / "run.safetensors"))
-    finite(experiments.covariance_sign(arm="method", seed=0, device=CPU, grpo_bandit=tmp_path / "run.safetensors"))
+        finite(experiments.entropy_law(arm=arm, seed=0, grpo_bandit=tmp_path / "run.safetensors"))
+    finite(experiments.covariance_sign(grpo_bandit=tmp_path / "run.safetensors"))
 
 
 def test_calculator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     available("gsm8k")
-    start = runs.taught_policy(1000, CPU, steps=20)
+    start = on_problems.taught_policy(1000, CPU, steps=20)
     save_file(start.state_dict(), tmp_path / "start.safetensors")
     path = tmp_path / "start.safetensors"
     for arm in ("grpo", "clip_cov", "kl_cov_2_1"):
         finite(experiments.calculator(arm=arm, seed=1000, device=CPU, steps=1, rate=1e-3, calculator_start=path))
-    monkeypatch.setattr(runs, "HELD_OUT", 8)
+    monkeypatch.setattr(on_problems, "HELD_OUT", 8)
     finite(experiments.calculator_benefit(arm="clip_higher", seed=1000, device=CPU, steps=1, rate=1e-3, lessons=2))
 
 
 def test_held_out_questions_are_not_trained_on() -> None:
     available("gsm8k")
-    train, values, held_out = runs.calculator_problems(3)
+    train, values, held_out = on_problems.calculator_problems(3)
     assert len(train) == len(values) == 5_940 and len(held_out) == 660
     rows = {tuple(row) for row in train.prompts.tolist()}
     assert len(rows) == 5_940 and not rows & {tuple(row) for row in held_out.prompts.tolist()}

@@ -1,4 +1,4 @@
-"""The laws by hand, the sources and problems, and the protocols end to end on a few rows in the real on-disk formats."""
+"""The sources and problems, and the protocols end to end on a few rows in the real on-disk formats."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from suites.scaling_autoregressive import experiments, maths, method
-from suites.scaling_autoregressive.families import Recipe, row_losses, train_family
-from suites.scaling_autoregressive.method import Architecture, Run
-from suites.scaling_autoregressive.networks import Decoder, weights
-from suites.scaling_autoregressive.sources import Examples, MarkovSource, image_examples, image_tokens
+from suites.scaling_autoregressive import experiments, on_grounds, on_mathematics
+from suites.scaling_autoregressive.method import Architecture
+from suites.scaling_autoregressive.networks import Decoder, Examples, Recipe, row_losses, train_family, weights
+from suites.scaling_autoregressive.on_grounds import MarkovSource
+from suites.scaling_autoregressive.on_images import image_examples, image_tokens
+from tests.suites import data_folders
 
 CPU = torch.device("cpu")
 
@@ -24,29 +25,10 @@ def finite(metrics: dict) -> None:
     assert all(np.isfinite(value).all() for value in metrics.values())
 
 
-def test_frontier_and_hull_by_hand() -> None:
-    """Compute 6 N E: 6, 12, 24 for the small run and 12, 24, 48 for the large one."""
-    small = Run(1.0, np.array([1.0, 2.0, 4.0]), np.array([4.0, 3.0, 2.9]))
-    large = Run(2.0, np.array([1.0, 2.0, 4.0]), np.array([3.5, 2.0, 1.9]))
-    frontier = method.pareto_frontier([small, large])
-    assert frontier.loss.tolist() == [4.0, 3.0, 2.0, 1.9]
-    assert frontier.size.tolist() == [1.0, 1.0, 2.0, 2.0]
-    np.testing.assert_allclose(frontier.compute * method.PF_DAY, [6, 12, 24, 48])
-    # log L falls by 0.29, 0.41, 0.05 over equal steps of log C: the second point lies above the line.
-    assert method.lower_hull(frontier).loss.tolist() == [4.0, 2.0, 1.9]
-
-
-def test_what_a_run_must_be() -> None:
-    with pytest.raises(ValueError, match="losses"):
-        Run(1.0, np.ones(3), np.ones(2))
-    with pytest.raises(ValueError, match="only one size"):
-        method.size_law(method.pareto_frontier([Run(1.0, np.array([1.0, 2.0]), np.array([2.0, 1.0]))]))
-
-
 def test_a_built_network_has_its_size() -> None:
     architecture = Architecture(64, 8)
     decoder = Decoder(architecture, 11, 7)
-    assert weights(decoder) == architecture.size == 98_304
+    assert weights(decoder.blocks) == architecture.size == 98_304
     assert decoder(torch.zeros(2, 7, dtype=torch.int64)).shape == (2, 7, 11)
 
 
@@ -77,15 +59,19 @@ def test_images_are_rows_of_pixels() -> None:
 
 
 def test_problems_are_right_and_only_answers_carry_loss() -> None:
-    question, answer = maths.problem("compare", 8, random.Random(3))
+    question, answer = on_mathematics.problem("compare", 8, random.Random(3))
     left, right = question.removeprefix("Is ").removesuffix("?").split(" greater than ")
     assert answer == str(int(left) > int(right))
-    wrong, share, answers = experiments.check_arithmetic(maths.maths_examples(5, 200, (3, 10), random.Random(0)))
+    wrong, share, answers = on_mathematics.check_arithmetic(
+        on_mathematics.maths_examples(5, 200, (3, 10), random.Random(0))
+    )
     assert wrong == 0 and 0 < share < 0.5 and answers > 20
 
 
 def test_larger_numbers_for_larger_entropy() -> None:
-    lengths = [np.mean([len(maths.problem("add", s, random.Random(k))[1]) for k in range(200)]) for s in (3, 8, 12)]
+    lengths = [
+        np.mean([len(on_mathematics.problem("add", s, random.Random(k))[1]) for k in range(200)]) for s in (3, 8, 12)
+    ]
     assert lengths[0] < lengths[1] < lengths[2]
 
 
@@ -109,30 +95,14 @@ def test_learning_curves_of_a_family() -> None:
 def test_matched_gaps_by_hand() -> None:
     """Extrapolation is twice the training loss in both sizes, which the larger one lowers in half the steps."""
     training = np.array([[4.0, 3.0, 2.0], [3.0, 2.0, 1.0]])
-    gaps = experiments.matched_gaps(training, 2 * training)
+    gaps = on_mathematics.matched_gaps(training, 2 * training)
     assert gaps["gap_at_loss"] == pytest.approx(0)
     assert gaps["gap_at_step"] == pytest.approx(np.mean([1 / 4, 1 / 3, 1 / 2]))
 
 
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CIFAR-10 in its format: records of noise, the rest of its size in zeros."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    folder = root / "cifar10" / "cifar-10-batches-bin"
-    folder.mkdir(parents=True)
-    for name in [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]:
-        records = rng.integers(0, 256, (200, 3073), dtype=np.uint8)
-        records[:, 0] = np.arange(200) % 10
-        with (folder / name).open("wb") as file:
-            file.write(records.tobytes())
-            file.truncate(10_000 * 3073)
-    return root
-
-
 @pytest.mark.parametrize("arm", ["pretrained", "scratch"])
-def test_cifar10_from_disk(arm: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CROSSEXAM_DATA", str(data_folder))
+def test_cifar10_from_disk(arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSEXAM_DATA", str(data_folders.cifar10(tmp_path, 200)))
     metrics = experiments.cifar10(arm=arm, seed=1000, device=CPU, depths=2, epochs=1, limit=160)
     finite(metrics)
     assert ("spearman" in metrics) == (arm == "pretrained")
@@ -140,7 +110,7 @@ def test_cifar10_from_disk(arm: str, data_folder: Path, monkeypatch: pytest.Monk
 
 
 def test_arithmetic_end_to_end() -> None:
-    metrics = experiments.arithmetic(arm="method", seed=1000, device=CPU, depths=3, steps=2, batch=2, length=48)
+    metrics = experiments.arithmetic(seed=1000, device=CPU, depths=3, steps=2, batch=2, length=48)
     finite(metrics)
     assert len(metrics["extrapolate_lowest"]) == 3
 
@@ -149,30 +119,30 @@ def test_arithmetic_end_to_end() -> None:
 def test_a_family_and_all_that_is_read_from_it(ground: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise in the place of text and images, a few steps of each size."""
     if ground != "markov":
-        monkeypatch.setattr(experiments, "text_examples", bytes_of_noise)
-        monkeypatch.setattr(experiments, "load_images", images_of_noise)
-    monkeypatch.setattr(experiments, "STEPS", dict.fromkeys(experiments.STEPS, 24))
-    monkeypatch.setattr(experiments, "LARGE_TEST", 64)
-    made = experiments.family(seed=1000, device=CPU, ground=ground)
+        monkeypatch.setattr(on_grounds, "text_examples", bytes_of_noise)
+        monkeypatch.setattr(on_grounds, "load_images", images_of_noise)
+    monkeypatch.setattr(on_grounds, "STEPS", dict.fromkeys(on_grounds.STEPS, 24))
+    monkeypatch.setattr(on_grounds, "LARGE_TEST", 64)
+    made = experiments.family(seed=1000, ground=ground)
     file = tmp_path / "family.safetensors"
     save_file(made, file)
-    common = {"seed": 1000, "device": CPU, "ground": ground, "family": file}
+    common = {"ground": ground, "family": file}
     if ground == "markov":
-        finite(experiments.known_entropy(arm="method", **common))
+        finite(experiments.known_entropy(**common))
     else:
-        finite(experiments.size_curves(arm="method", **common))
-    for arm in experiments.LAWS:
+        finite(experiments.size_curves(**common))
+    for arm in on_grounds.LAWS:
         finite(experiments.rival_laws(arm=arm, **common))
     if ground == "images":
-        finite(experiments.fine_tuning(arm="pretrained", size=1536, epochs=1, **common))
-        finite(experiments.fine_tuning(arm="scratch", size=1536, epochs=1, **common))
+        finite(experiments.fine_tuning(arm="pretrained", seed=1000, size=1536, epochs=1, **common))
+        finite(experiments.fine_tuning(arm="scratch", seed=1000, size=1536, epochs=1, **common))
 
 
-def bytes_of_noise(name: str, part: str, rows: int, length: int, generator: torch.Generator) -> Examples:
+def bytes_of_noise(_: str, __: str, rows: int, length: int, generator: torch.Generator) -> Examples:
     tokens = torch.randint(97, 123, (rows, length + 1), generator=generator)
     return Examples(tokens[:, :-1], tokens[:, 1:])
 
 
-def images_of_noise(name: str, split: str, side: int, limit: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def images_of_noise(*_: object) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(256, (2500, 64), generator=generator), torch.arange(2500) % 10

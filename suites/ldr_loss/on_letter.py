@@ -8,16 +8,18 @@ in common, so that the sum of all losses trains each model as if it were alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import reference
 from baselines.models import mlp
 from baselines.training import Batch, fit, step_count, step_decay
-from suites.ldr_loss.contenders import LOSSES, RATES, all_losses, with_noise
+from suites.ldr_loss.contenders import LOSSES, RATES, all_losses, fold, with_noise
 
 CLASSES = 26
 TRAINING_ROWS = 15_000
@@ -27,16 +29,93 @@ PAIRS = ("BD", "CG", "EF", "HN", "IL", "KX", "MW", "OQ", "PR", "UV")
 """Letters that class-dependent noise takes for each other."""
 
 
-@dataclass(frozen=True)
-class Split:
+NOISES = ("clean", "uniform-0.3", "uniform-0.6")
+"""Those of the small tier."""
+Part = tuple[torch.Tensor, torch.Tensor]
+
+
+class Split(NamedTuple):
     """Float32 inputs (n, 16) in [-1, 1] and clean int64 labels (n,) of the three parts."""
 
-    train: tuple[torch.Tensor, torch.Tensor]
-    validation: tuple[torch.Tensor, torch.Tensor]
-    test: tuple[torch.Tensor, torch.Tensor]
+    train: Part
+    validation: Part
+    test: Part
 
 
-def split(train: np.ndarray, validation: np.ndarray) -> Split:
+def trained(*, seed: int, rows: int, epochs: int) -> dict[str, torch.Tensor]:
+    """All losses on `rows` of Letter's training part, drawn by seed, a fifth of them for validation."""
+    drawn = torch.from_numpy(np.random.default_rng(seed).permutation(TRAINING_ROWS)[:rows])
+    return train_all(split(drawn[rows // 5 :], drawn[: rows // 5]), NOISES, epochs=epochs, seed=seed)
+
+
+def trained_folds(*, seed: int, noise: str, rows: int, epochs: int) -> dict[str, torch.Tensor]:
+    """The paper's protocol: fold number `seed` of five, in the order of the file."""
+    return train_all(split(*fold(seed, rows)), [noise], epochs=epochs, seed=seed)
+
+
+def letter(*, arm: str, noise: str, rows: int, epochs: int, trained: Path) -> dict[str, float]:
+    """One loss under one noise."""
+    del rows, epochs  # of the artifact
+    return outcome(load_file(trained), NOISES.index(noise), arm)
+
+
+def letter_folds(*, arm: str, noise: str, rows: int, epochs: int, trained_folds: Path) -> dict[str, float]:
+    """The paper's tabular protocol: one loss under one noise (full tier)."""
+    del noise, rows, epochs  # of the artifact
+    return outcome(load_file(trained_folds), 0, arm)
+
+
+def letter_contrasts(*, rows: int, epochs: int, trained: Path) -> dict[str, float]:
+    """What is said about several losses or noise settings at once."""
+    from scipy.stats import rankdata
+
+    del rows, epochs  # of the artifact
+    results = load_file(trained)
+    top = {(loss, noise): outcome(results, place, loss) for loss in LOSSES for place, noise in enumerate(NOISES)}
+
+    def gap(k: int, noise: str, method: str, baseline: str) -> float:
+        return top[method, noise][f"top{k}"] - top[baseline, noise][f"top{k}"]
+
+    def rank(adaptive: str) -> float:
+        """Mean rank over the noise settings, the other forms of ALDR-KL left out."""
+        compared = [loss for loss in LOSSES if loss == adaptive or not loss.startswith("aldr")]
+        table = np.array([[top[loss, noise]["top1"] for loss in compared] for noise in NOISES])
+        return float(rankdata(-table, axis=1).mean(0)[compared.index(adaptive)])
+
+    baselines, forms = [loss for loss in LOSSES if not loss.startswith(("ldr", "aldr"))], ("aldr", "aldr_softplus")
+    return {
+        "smallest_step": min(gap(1, "uniform-0.6", *pair) for pair in (("ldr_1", "ldr_0_1"), ("ldr_10", "ldr_1"))),
+        **{f"{loss}_on_clean": gap(1, "clean", loss, "cross_entropy") for loss in forms},
+        **{f"{loss}_rank": rank(loss) for loss in forms},
+        **{f"{loss}_over_best": min(gap(1, "uniform-0.6", loss, one) for one in baselines) for loss in forms},
+        **{f"mae_behind_{lam}": gap(5, "clean", lam, "mae") for lam in ("ldr_0_1", "ldr_1", "ldr_10")},
+        **{
+            f"{loss}_auroc_{noise}": auroc(results, table, place, int(top[loss, noise]["rate"]))
+            for table, loss in enumerate(ADAPTIVE)
+            for place, noise in enumerate(NOISES)
+            if noise != "clean"
+        },
+    }
+
+
+def outcome(results: dict[str, torch.Tensor], place: int, loss: str) -> dict[str, float]:
+    """Test accuracies of a loss under noise number `place`, at the rate with the best noisy validation accuracy."""
+    validation = results["validation"][:, LOSSES.index(loss), place]
+    rate = int(validation.argmax())
+    top = results["test"][rate, LOSSES.index(loss), place]
+    accuracies = {f"top{k + 1}": float(value) for k, value in enumerate(top)}
+    return {**accuracies, "validation": float(validation[rate]), "learning_rate": RATES[rate], "rate": float(rate)}
+
+
+def auroc(results: dict[str, torch.Tensor], table: int, place: int, rate: int) -> float:
+    """How well a larger lam tells training rows of wrong label from the others."""
+    from sklearn.metrics import roc_auc_score
+
+    wrong = results["noisy"][place] != results["labels"]
+    return float(roc_auc_score(wrong.numpy(), results["lam"][table, rate, place].numpy()))
+
+
+def split(train: torch.Tensor, validation: torch.Tensor) -> Split:
     """Letter, with these rows of its training part."""
     table = reference.load("letter")
     features = torch.from_numpy(table.features.to_numpy(np.float32))
@@ -122,23 +201,12 @@ def train_all(data: Split, noises: Sequence[str], *, epochs: int, seed: int) -> 
         # A model that has diverged is of no use but must not stop the others: validation will not choose it.
         return torch.nan_to_num(torch.stack(of_model), nan=0.0, posinf=0.0).sum()
 
+    groups = [{"params": [*of.parameters()], "lr": rate} for of, rate in zip(models.of_rate, RATES, strict=True)]
     fit(
-        models,
-        inputs,
-        labels,
-        objective,
-        epochs=epochs,
-        batch_size=64,
-        drop_last=False,
-        seed=seed,
-        optimizer=lambda _: torch.optim.SGD(
-            [{"params": [*part.parameters()], "lr": rate} for part, rate in zip(models.of_rate, RATES, strict=True)],
-            lr=RATES[0],
-            momentum=0.9,
-            weight_decay=5e-3,
-        ),
+        models, inputs, labels, objective, epochs=epochs, batch_size=64, drop_last=False, seed=seed,
+        optimizer=lambda _: torch.optim.SGD(groups, lr=RATES[0], momentum=0.9, weight_decay=5e-3),
         schedule=step_decay([epochs * per_epoch // 2, 3 * epochs * per_epoch // 4]),
-    )
+    )  # fmt: skip
     tables = [objectives[name].loss.lam.view(len(RATES), len(noises), -1) for name in ADAPTIVE]
     return {
         "test": hits(models, data.test[0], data.test[1].expand(len(noises), -1)),

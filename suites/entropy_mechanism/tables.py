@@ -17,3 +17,19 @@ TABLE: dict[tuple[str, str], tuple[tuple[float, ...], float]] = {
 def mean(cells: tuple[float, ...]) -> float:
     """The unweighted mean."""
     return sum(cells) / len(cells)
+
+
+def printed_table() -> dict[str, float]:
+    """What follows from the printed cells, and what does not."""
+    printed = {key: average for key, (_, average) in TABLE.items()}
+    means = {key: mean(cells) for key, (cells, _) in TABLE.items()}
+    gains = {size: printed[size, "kl_cov"] - printed[size, "grpo"] for size in ("7B", "32B")}
+    aime = [TABLE["32B", "kl_cov"][0][place] - TABLE["32B", "grpo"][0][place] for place in (0, 1)]
+    return {
+        "gain_gap": max(abs(gains["7B"] - 2.0), abs(gains["32B"] - 6.4)),
+        "aime_gap": max(abs(aime[0] - 15.0), abs(aime[1] - 14.6)),
+        "average_gap": max(abs(printed[key] - means[key]) for key in TABLE),
+        "kl_over_clip_7b": means["7B", "kl_cov"] - means["7B", "clip_cov"],
+        "kl_over_clip_7b_printed": printed["7B", "kl_cov"] - printed["7B", "clip_cov"],
+        "kl_over_grpo": min(means[size, "kl_cov"] - means[size, "grpo"] for size in ("7B", "32B")),
+    }

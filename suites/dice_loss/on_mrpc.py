@@ -5,23 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
 
 import torch
-from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import AutoModel, AutoTokenizer
 
 import reference
-from baselines import losses
 from baselines.training import Batch, Objective, Schedule, fit, step_count
 from reference.text import TextPairs
-from suites.dice_loss import method
-from suites.dice_loss.objectives import cross_entropy
+from suites.dice_loss.contenders import with_bert
 
-Metrics = dict[str, float | list[float]]
 Data = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -71,50 +64,50 @@ class PairClassifier(nn.Module):
         return self.out(self.dropout(pooled)).squeeze(1)
 
 
-def load(model: str, dropout: float) -> Any:
+def load(model: str, dropout: float) -> nn.Module:
     """A pretrained BERT of the catalogue."""
+    from transformers import AutoModel
+
     return AutoModel.from_pretrained(
         reference.load(model), hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, local_files_only=True
     )
 
 
-def paraphrases(
+def mrpc(
+    *,
     arm: str,
     seed: int,
     device: torch.device,
     model: str,
     setting: str,
-    *,
     epochs: int | None = None,
     limit: int | None = None,
     length: int = 128,
-) -> Metrics:
-    """Fine-tune, look at the validation pairs four times an epoch, and report the state of their best F1.
+) -> dict[str, float]:
+    """Paraphrases by one recipe for all losses ("matched"), or by that of each of the paper's scripts.
+
+    Fine-tune, look at the validation pairs four times an epoch, and report the state of their best F1.
 
     `limit` takes that many pairs of each part and `epochs` replaces that of the recipe, both for a smaller run.
     """
     recipe = COMMON if setting == "matched" else SCRIPTS["large" if "large" in model else "base", arm]
     recipe = replace(recipe, epochs=epochs or recipe.epochs)
-    parts = {part: tokenised(reference.load("glue-mrpc", part), model, length, limit, device) for part in
-             ("train", "val", "test")}  # fmt: skip
+    parts = {
+        part: tokenised(reference.load("glue-mrpc", part), model, length, limit, device)
+        for part in ("train", "val", "test")
+    }
     torch.manual_seed(seed)
     network = PairClassifier(model, 1 if arm == "dice" else 2, recipe.dropout).to(device)
-    loss = loss_of(arm, recipe.focal_gamma)
-
-    def objective(network: nn.Module, batch: Batch) -> torch.Tensor:
-        pairs = zip(batch.inputs.split(recipe.batch), batch.targets.split(recipe.batch), strict=True)
-        return torch.stack([loss(network(inputs), gold) for inputs, gold in pairs]).mean()
+    loss = with_bert(arm, recipe.focal_gamma)
 
     def look(network: nn.Module) -> dict[str, float]:
         scores = {part: classified(network, parts[part], recipe.batch) for part in ("val", "test")}
         return {f"{part}_{name}": value for part, found in scores.items() for name, value in found.items()}
 
-    watched = Watched(
-        objective, math.ceil(len(parts["train"][1]) / (recipe.batch * recipe.accumulate) / 4), look, "val_f1"
-    )
-    tune(network, parts["train"], watched, recipe, seed)
-    watched.look_at(network)
-    return {**watched.best, "step": float(watched.step_of_best)}
+    return tune(
+        network, parts["train"], recipe, seed, lambda network, inputs, gold: loss(network(inputs), gold), look,
+        every=math.ceil(len(parts["train"][1]) / (recipe.batch * recipe.accumulate) / 4), by="val_f1",
+    )  # fmt: skip
 
 
 class Watched:
@@ -145,50 +138,56 @@ class Watched:
 def tune(
     network: nn.Module,
     data: Data,
-    objective: Objective,
     recipe: Recipe,
     seed: int,
+    loss: Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor],
+    look: Callable[[nn.Module], dict[str, float]],
+    *,
+    every: int,
+    by: str,
     precision: torch.dtype | None = None,
-    power: float = 1.0,
-) -> None:
-    """Fine-tune in place. `power` 1 is a linear fall."""
-    size = min(recipe.batch * recipe.accumulate, len(data[1]))
+) -> dict[str, float]:
+    """Fine-tune in place, look every so many steps, and return what was seen at the highest `by`, and at which step.
+
+    A step follows the mean of the losses of `recipe.accumulate` batches.
+    """
+
+    def objective(network: nn.Module, batch: Batch) -> torch.Tensor:
+        pieces = zip(batch.inputs.split(recipe.batch), batch.targets.split(recipe.batch), strict=True)
+        return torch.stack([loss(network, inputs, gold) for inputs, gold in pieces]).mean()
+
+    watched, size = Watched(objective, every, look, by), min(recipe.batch * recipe.accumulate, len(data[1]))
     plain = [p for name, p in network.named_parameters() if name.endswith("bias") or "LayerNorm" in name]
     ids = {id(p) for p in plain}
     fit(
-        network, *data, objective, epochs=recipe.epochs, batch_size=size, drop_last=False, seed=seed,
+        network, *data, watched, epochs=recipe.epochs, batch_size=size, drop_last=False, seed=seed,
         optimizer=lambda parameters: torch.optim.AdamW(
             [{"params": [p for p in parameters if id(p) not in ids], "weight_decay": recipe.decay},
              {"params": plain, "weight_decay": 0.0}], lr=recipe.rate, eps=1e-8,
         ),
-        schedule=rise_and_fall(step_count(len(data[1]), size, recipe.epochs, drop_last=False), recipe.warmup, power),
+        schedule=rise_and_fall(step_count(len(data[1]), size, recipe.epochs, drop_last=False), recipe.warmup),
         clip_norm=1.0, precision=precision,
     )  # fmt: skip
+    watched.look_at(network)
+    return {**watched.best, "step": float(watched.step_of_best)}
 
 
-def rise_and_fall(steps: int, warmup: float, power: float) -> Schedule:
-    """A linear rise over a share of the steps, then (1 - progress)^power."""
+def rise_and_fall(steps: int, warmup: float) -> Schedule:
+    """A linear rise over a share of the steps, then a linear fall."""
     rising = int(warmup * steps)
 
     def factor(step: int) -> float:
         if step < rising:
             return (step + 1) / (rising + 1)
-        return max(0.0, (steps - step) / max(1, steps - rising)) ** power
+        return max(0.0, (steps - step) / max(1, steps - rising))
 
     return lambda optimizer: LambdaLR(optimizer, factor)
 
 
-def loss_of(arm: str, focal_gamma: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The losses of the scripts: Dice has one logit and is set-level, the others have two."""
-    return {
-        "ce": cross_entropy,
-        "focal": partial(losses.focal, gamma=focal_gamma),
-        "dice": partial(method.dice, level="set", square=True, alpha=0.01, smooth=1.0),
-    }[arm]
-
-
 def tokenised(pairs: TextPairs, model: str, length: int, limit: int | None, device: torch.device) -> Data:
     """int64 (N, 3, length) and labels."""
+    from transformers import AutoTokenizer
+
     tokeniser = AutoTokenizer.from_pretrained(reference.load(model), local_files_only=True)
     encoded = tokeniser(
         list(pairs.first[:limit]), list(pairs.second[:limit]), padding="max_length", truncation=True, max_length=length,
@@ -200,6 +199,8 @@ def tokenised(pairs: TextPairs, model: str, length: int, limit: int | None, devi
 
 def classified(network: nn.Module, data: Data, batch: int) -> dict[str, float]:
     """F1 of the paraphrases and accuracy, in percent."""
+    from sklearn.metrics import accuracy_score, f1_score
+
     logits = torch.cat([network(inputs) for inputs in data[0].split(batch)])
     guess = (logits > 0 if logits.dim() == 1 else logits[:, 1] > logits[:, 0]).cpu()
     gold = data[1].cpu()

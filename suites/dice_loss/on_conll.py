@@ -10,22 +10,16 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer
 
 import reference
 from baselines.tagging import PADDING_TAG, span_f1, spans
-from baselines.training import Batch
 from reference.tagged import Sentence
-from suites.dice_loss import method
-from suites.dice_loss.bert import Recipe, Watched, load, tune
-from suites.dice_loss.objectives import Loss, cross_entropy, focal
-
-Metrics = dict[str, float | list[float]]
+from suites.dice_loss.contenders import Loss, with_bert
+from suites.dice_loss.on_mrpc import Recipe, load, tune
 
 QUESTIONS = {
     "ORG": "Find the organisations: companies, governments, teams, institutions and other named bodies.",
@@ -67,42 +61,45 @@ def _head(width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 1))
 
 
-def entities(
+def conll2003_imbalance() -> dict[str, float]:
+    """Words outside entities for each word inside, in the training part."""
+    tags = [tag for sentence in reference.load("conll2003", "train").sentences for tag in sentence.tags]
+    outside = sum(tag == "O" for tag in tags)
+    return {"ratio": outside / (len(tags) - outside)}
+
+
+def conll2003_mrc(
+    *,
     arm: str,
     seed: int,
     device: torch.device,
     model: str,
-    *,
     epochs: int | None = None,
     limit: int | None = None,
     length: int = 256,
-) -> Metrics:
-    """Fine-tune, look at the validation sentences four times an epoch, and report the best of them, in percent."""
+) -> dict[str, float]:
+    """Fine-tune, look at the validation sentences four times an epoch, and report the best of them, in percent.
+
+    `limit` takes that many sentences of each part and `epochs` replaces that of the recipe, both for a smaller run.
+    """
+    from transformers import AutoTokenizer
+
     recipe = replace(RECIPE, epochs=epochs or RECIPE.epochs)
     tokeniser = AutoTokenizer.from_pretrained(reference.load(model), local_files_only=True)
     found = {part: reference.load("conll2003", part).sentences[:limit] for part in ("train", "val", "test")}
     asked = {part: Asked(sentences, tokeniser, length, device) for part, sentences in found.items()}
     torch.manual_seed(seed)
-    network = SpanReader(model, recipe.dropout).to(device)
-    loss: Loss = {
-        "ce": cross_entropy,
-        "focal": focal,
-        "dice": partial(method.dice, level="set", square=True, alpha=0.01, smooth=1.0),
-    }[arm]
-
-    def objective(network: nn.Module, batch: Batch) -> torch.Tensor:
-        pieces = zip(batch.inputs.split(recipe.batch), batch.targets.split(recipe.batch), strict=True)
-        return torch.stack([_loss(network, loss, inputs, targets) for inputs, targets in pieces]).mean()
+    network, loss = SpanReader(model, recipe.dropout).to(device), with_bert(arm)
 
     def look(network: nn.Module) -> dict[str, float]:
         return {f"{part}_f1": 100 * asked[part].score(network, recipe.batch) for part in ("val", "test")}
 
-    steps = math.ceil(len(asked["train"].inputs) / (recipe.batch * recipe.accumulate))
-    watched = Watched(objective, max(1, steps // 4), look, "val_f1")
     data = asked["train"].inputs, asked["train"].targets
-    tune(network, data, watched, recipe, seed, precision=torch.bfloat16)
-    watched.look_at(network)
-    return {**watched.best, "step": float(watched.step_of_best)}
+    steps = math.ceil(len(data[0]) / (recipe.batch * recipe.accumulate))
+    return tune(
+        network, data, recipe, seed, lambda network, inputs, targets: _loss(network, loss, inputs, targets), look,
+        every=max(1, steps // 4), by="val_f1", precision=torch.bfloat16,
+    )  # fmt: skip
 
 
 def _loss(network: Any, loss: Loss, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

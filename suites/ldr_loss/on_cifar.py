@@ -2,47 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from sklearn.model_selection import KFold
 from torch import nn
 from torch.nn import functional as F
 
 import reference
+from baselines.distillation import normalised
 from baselines.models import resnet18_cifar
 from baselines.training import Batch, Diverged, fit, step_count, step_decay
-from suites.ldr_loss.contenders import all_losses, with_noise
+from baselines.tuning import choose
+from suites.ldr_loss.contenders import RATES, all_losses, fold, with_noise
 
 CLASSES = 100
 
 
-@dataclass(frozen=True)
-class Fold:
+Part = tuple[torch.Tensor, torch.Tensor]
+
+
+class Fold(NamedTuple):
     """Normalised float32 images on the device; labels of `train` and `validation` are noisy, those of `test` clean."""
 
-    train: tuple[torch.Tensor, torch.Tensor]
-    validation: tuple[torch.Tensor, torch.Tensor]
-    test: tuple[torch.Tensor, torch.Tensor]
+    train: Part
+    validation: Part
+    test: Part
 
 
-def fold(number: int, noise: str, device: torch.device, *, rows: int) -> Fold:
-    """One of five folds of the first `rows` training images, in the order of the file; class noise is y + 1 mod K."""
-    train, test = reference.load("cifar100", "train"), reference.load("cifar100", "test")
+def cifar100(*, arm: str, seed: int, device: torch.device, noise: str, epochs: int, rows: int) -> dict[str, float]:
+    """One fold, one loss; the learning rate by noisy validation accuracy."""
+    data = noisy_fold(seed, noise, device, rows=rows)
+    tried = {rate: train(data, arm, rate, epochs=epochs, seed=seed) for rate in RATES}
+    rate = choose({rate: found["validation"] for rate, found in tried.items()})
+    return {**tried[rate], "learning_rate": rate}
+
+
+def noisy_fold(number: int, noise: str, device: torch.device, *, rows: int) -> Fold:
+    """One of five folds of the first `rows` training images; class noise is y + 1 mod K."""
+    found, test = reference.load("cifar100", "train"), reference.load("cifar100", "test")
     partner = torch.arange(1, CLASSES + 1) % CLASSES
-    labels = with_noise(train.labels[:rows], noise, partner, seed=number)
-    pixels = train.images[:rows].float() / 255
-    mean, std = (statistic.view(1, 3, 1, 1) for statistic in (pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))))
+    images, labels = found.images[:rows], with_noise(found.labels[:rows], noise, partner, seed=number)
 
-    def part(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return ((images - mean) / std).to(device), labels.to(device)
+    def part(images: torch.Tensor, labels: torch.Tensor) -> Part:
+        return normalised(images, found.images[:rows]).to(device), labels.to(device)
 
-    kept, held = list(KFold(5).split(np.arange(rows)))[number % 5]
+    kept, held = fold(number, rows)
     return Fold(
-        part(pixels[kept], labels[kept]),
-        part(pixels[held], labels[held]),
-        part(test.images[:rows].float() / 255, test.labels[:rows]),
+        part(images[kept], labels[kept]),
+        part(images[held], labels[held]),
+        part(test.images[:rows], test.labels[:rows]),
     )
 
 
@@ -77,19 +85,10 @@ def train(data: Fold, name: str, rate: float, *, epochs: int, seed: int) -> dict
 
     try:
         fit(
-            network,
-            inputs,
-            labels,
-            objective,
-            epochs=epochs,
-            batch_size=64,
-            drop_last=False,
-            seed=seed,
+            network, inputs, labels, objective, epochs=epochs, batch_size=64, drop_last=False, seed=seed,
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=5e-3),
-            schedule=step_decay([epochs * steps // 3, 2 * epochs * steps // 3]),
-            augment=augment,
-            channels_last=True,
-        )
+            schedule=step_decay([epochs * steps // 3, 2 * epochs * steps // 3]), augment=augment, channels_last=True,
+        )  # fmt: skip
     except Diverged:
         return {**{f"top{k}": 0.0 for k in range(1, 6)}, "validation": 0.0}
     tops = accuracies(network, *data.test)
