@@ -8,7 +8,8 @@ How a claim travels, room by room; each room imports only from those before it:
 - `watching`  verdicts are doubted (audit), repeated (nightly), compared, and traced back (bisect).
 - `showing`   the command line and the report, which say all of this to a person.
 
-Nothing before `runs.worker` imports torch: what lists, plans or judges is fast.
+Beside them, `index` keeps what was found out about texts, papers and modules, by their content. Nothing before
+`runs.worker` imports torch: what lists, plans or judges is fast.
 """
 
 __version__ = "0.1.0"

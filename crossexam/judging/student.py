@@ -33,15 +33,27 @@ def t_quantile(p: float, df: float) -> float:
         return NormalDist().inv_cdf(p)
     if p < 0.5:
         return -t_quantile(1 - p, df)
-    low, high = 0.0, 1.0
-    while t_tail(high, df) > 1 - p:
-        low, high = high, 2 * high
-    while high - low > 1e-14 * high:
-        middle = (low + high) / 2
-        if middle in (low, high):
+    low, high = 0.0, math.inf
+    guess = _expansion(NormalDist().inv_cdf(p), df)
+    for _ in range(STEPS):
+        excess = t_tail(guess, df) - (1 - p)
+        low, high = (guess, high) if excess > 0 else (low, guess)
+        step = excess / _density(guess, df)  # Newton's, kept within what is known
+        if abs(step) <= 1e-14 * guess:
             break
-        low, high = (middle, high) if t_tail(middle, df) > 1 - p else (low, middle)
-    return (low + high) / 2
+        inside = low < guess + step < high
+        guess = guess + step if inside else (2 * guess if math.isinf(high) else (low + high) / 2)
+    return guess
+
+
+def _expansion(z: float, df: float) -> float:
+    """t_p from the normal quantile z >= 0, to order 1 / df^2 (Abramowitz & Stegun 26.7.5); a point to start from."""
+    return z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
+
+
+def _density(t: float, df: float) -> float:
+    log_scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
+    return math.exp(log_scale - (df + 1) / 2 * math.log1p(t * t / df))
 
 
 def _regularised_beta(a: float, b: float, x: float) -> float:

@@ -162,12 +162,11 @@ class Store:
                 new += cursor.rowcount
         return new
 
-    def rows(self, paper: str | None = None) -> list[Row]:
-        """All rows, or those of a paper, oldest first."""
-        query = "SELECT body FROM rows" + (" WHERE paper = ?" if paper else "") + " ORDER BY seq"
-        return [
-            Row.from_json(json.loads(body)) for (body,) in self._connection.execute(query, (paper,) if paper else ())
-        ]
+    def rows(self, *papers: str) -> list[Row]:
+        """All rows, or those of some papers, oldest first."""
+        chosen = f" WHERE paper IN ({', '.join('?' * len(papers))})" if papers else ""
+        found = self._connection.execute(f"SELECT body FROM rows{chosen} ORDER BY seq", papers)
+        return [Row.from_json(json.loads(body)) for (body,) in found]
 
     def current_rows(self, paper: str, subjects: Collection[str]) -> list[Row]:
         """What is known of some subjects: of each setting the newest row, and the newest finished one, oldest first."""
@@ -275,8 +274,7 @@ class Store:
 
         Of `subjects`, if given, only finished rows, and of those with one fingerprint the newest.
         """
-        wanted = set(papers)
-        rows = [row for row in self.rows() if not wanted or row.paper in wanted]
+        rows = self.rows(*papers)
         if subjects is not None:
             done = [row for row in rows if row.subject in subjects and row.health == "done"]
             rows = list({row.fingerprint: row for row in sorted(done, key=lambda row: row.started)}.values())

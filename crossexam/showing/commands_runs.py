@@ -18,6 +18,7 @@ from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
+from crossexam.runs.why import why
 from crossexam.showing import show, show_data
 from crossexam.showing.app import (
     AS_EXPECTED,
@@ -176,21 +177,19 @@ def judge_papers(papers: Slugs, selection: Selection, as_json: bool) -> int:
     return DIFFERS if any(one.as_expected is False for _, group in judged for one in group) else AS_EXPECTED
 
 
-@app.command(epilog="Example: crossexam why credit-iv/encodings")
+@app.command("why", epilog="Example: crossexam why credit-iv/encodings")
 @click.argument("trial")
 @AS_JSON
-def why(trial: str, as_json: bool) -> int:
+def explain(trial: str, as_json: bool) -> int:
     """TRIAL is the beginning of a trial's name (paper/experiment/arm...) or fingerprint.
 
     Why a trial would run again: the parts of its fingerprint that differ from its last row."""
-    from crossexam.watching import session  # it brings numpy, which `list` and `plan` can do without
-
     root = project_root()
     slug = trial.split("/")[0]
     known = suite_folders(root)
     papers = [find_paper(root, slug)] if "/" in trial or slug in known else chosen_papers(root, ())
     with open_store(root) as store:
-        explanations = session.why(papers, Project(root), store, trial)
+        explanations = why(papers, Project(root), store, trial)
     if not explanations:
         raise BadUsage(f"no trial begins with '{trial}': `crossexam plan {papers[0].slug} --json` lists their names")
     if as_json:

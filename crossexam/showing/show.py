@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from crossexam.judging.judge import Judgement
     from crossexam.runs.placement import Placement
     from crossexam.runs.runner import Progress
+    from crossexam.runs.why import Explanation
     from crossexam.watching.audit import Audit
     from crossexam.watching.check import Remark
     from crossexam.watching.compare import Comparison
-    from crossexam.watching.session import Explanation
 
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
@@ -204,7 +204,7 @@ def audit(found: Audit) -> None:
     lists = (
         ("toothless (no fault turned them red)", found.toothless), ("metrics differ when repeated", found.unrepeatable),
         ("over budget", found.overspent), ("nothing was tuned", found.untuned),
-        ("rule or protocol changed after the rows", found.changed_after),
+        ("rule or protocol changed after the rows", found.changed_after), ("no claim reaches", found.unreached),
     )  # fmt: skip
     for title, names in lists:
         if names:

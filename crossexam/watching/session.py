@@ -6,18 +6,20 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement, judge_paper
-from crossexam.runs.executors import Executor, InlineExecutor, LocalExecutor
 from crossexam.runs.placement import Gpu, Node, Placement, place
-from crossexam.runs.plan import Selection, Trial, matching, plan
+from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical
-from crossexam.runs.runner import Listener, Runner
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store, StoreError, read_export
-from crossexam.watching.audit import Audit, Auditor, as_record, from_record
+
+if TYPE_CHECKING:  # judging waits neither for what runs trials nor for what audits
+    from crossexam.runs.executors import Executor
+    from crossexam.runs.runner import Listener
+    from crossexam.watching.audit import Audit
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ def run_papers(
     papers: Sequence[Paper], project: Project, store: Store, settings: Settings, listener: Listener
 ) -> list[tuple[Trial, Row]]:
     """Run the selected trials of the papers and return each with its row."""
+    from crossexam.runs.executors import InlineExecutor, LocalExecutor
+    from crossexam.runs.runner import Runner
+
     root = project.root
     trials = [trial for paper in papers for trial in plan(paper, project, settings.selection)]
 
@@ -121,6 +126,8 @@ def audit(
     note: Callable[[str], None],
 ) -> Audit:  # fmt: skip
     """Audit a paper; what was found is kept in the store."""
+    from crossexam.watching.audit import Auditor, as_record
+
     found = Auditor(paper, project, store, jobs, minutes, listener, note).run()
     store.add_audit(paper.slug, found.at, as_record(found))
     return found
@@ -128,6 +135,8 @@ def audit(
 
 def last_audit(paper: Paper, store: Store) -> Audit | None:
     """What the last audit of a paper found."""
+    from crossexam.watching.audit import from_record
+
     record = store.audit(paper.slug)
     return from_record(record) if record else None
 
@@ -143,62 +152,3 @@ def history_rows(root: Path, file: str) -> list[Row]:
     if not path.is_file():
         raise StoreError(f"the history file {file} does not exist: mend decision.history of the claim")
     return read_export(path.read_text(encoding="utf-8").splitlines(), file)[0]
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why a trial would run again, or would not."""
-
-    trial: Trial
-    state: str
-    differences: tuple[str, ...] = ()
-
-
-def why(papers: Sequence[Paper], project: Project, store: Store, text: str) -> list[Explanation]:
-    """Explain every trial whose name or fingerprint begins with `text`."""
-    found = [trial for paper in papers for trial in matching(plan(paper, project, Selection()), text)]
-    return [_explain(trial, store) for trial in found]
-
-
-def _explain(trial: Trial, store: Store) -> Explanation:
-    if store.done(trial.fingerprint):
-        return Explanation(trial, "cached: a finished row has this fingerprint")
-    same = [
-        row for row in store.rows(trial.paper.slug)
-        if (row.experiment, row.arm, row.seed) == (trial.experiment.name, trial.arm, trial.seed)
-        and canonical(row.params) == canonical(trial.params)
-    ]  # fmt: skip
-    if trial.blocked:
-        return Explanation(trial, f"blocked: {trial.blocked}")
-    if not same:
-        return Explanation(trial, "runs: it has never been run")
-    if same[-1].fingerprint == trial.fingerprint:
-        return Explanation(trial, f"runs: its last attempt ended as {same[-1].health}: {same[-1].cause}")
-    last = next((row for row in reversed(same) if row.health == "done"), same[-1])
-    return Explanation(trial, "runs: its fingerprint has changed", tuple(_differences(trial, last, store)))
-
-
-def _differences(trial: Trial, row: Row, store: Store) -> list[str]:
-    """The parts that differ between a trial as it stands and the row that it had, code by definition."""
-    lines = []
-    for name in sorted(trial.parts.keys() | row.parts.keys()):
-        then, now = row.parts.get(name, "absent"), trial.parts.get(name, "absent")
-        if then == now:
-            continue
-        if name == "code":
-            lines += _code_differences(store.text(then), trial.code)
-        else:
-            lines.append(f"{name}: {then} -> {now}")
-    return lines
-
-
-def _code_differences(then: dict[str, str], now: object) -> list[str]:
-    current = dict(now) if isinstance(now, dict) else {}
-    if not then:
-        return ["code: differs (the row came without its list of definitions)"]
-    kinds: list[tuple[str, Callable[[str], bool]]] = [
-        ("changed", lambda key: key in then and key in current and then[key] != current[key]),
-        ("new", lambda key: key not in then),
-        ("gone", lambda key: key not in current),
-    ]
-    return [f"code {kind}: {key}" for kind, test in kinds for key in sorted({*then, *current}) if test(key)]

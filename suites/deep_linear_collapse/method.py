@@ -29,11 +29,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from suites.deep_linear_collapse.lbfgs import descend
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,15 @@ class Setting:
         """c."""
         return self.feature_decay * math.prod(self.weight_decays)
 
-    @property
+    @cached_property
     def labels(self) -> torch.Tensor:
         """Class of each column, int64 (N,)."""
         return torch.arange(self.classes).repeat_interleave(torch.tensor(self.counts))
+
+    @cached_property
+    def targets(self) -> torch.Tensor:
+        """Y, float64 (K, N)."""
+        return F.one_hot(self.labels, self.classes).T.double()
 
 
 # The scalar problem of one class, vectorised over classes.
@@ -271,6 +279,12 @@ class Factors:
         return products
 
     @property
+    def logits(self) -> torch.Tensor:
+        """Z, with the bias: (..., K, N)."""
+        logits = self.products[-1] @ self.features
+        return logits if self.bias is None else logits + self.bias[..., None]
+
+    @property
     def tensors(self) -> list[torch.Tensor]:
         """All parameters."""
         return [*self.weights, self.features, *([] if self.bias is None else [self.bias])]
@@ -347,18 +361,30 @@ def smallest(value: Callable[[torch.Tensor], torch.Tensor], setting: Setting) ->
 
 def objective(factors: Factors, setting: Setting) -> torch.Tensor:
     """F of each problem of the batch, shape (...)."""
-    labels = setting.labels.to(factors.features.device)
-    logits = factors.products[-1] @ factors.features
-    logits = logits if factors.bias is None else logits + factors.bias[..., None]
+    logits, targets = factors.logits, setting.targets.to(factors.features)
     if setting.loss == "mse":
-        targets = F.one_hot(labels, setting.classes).T.to(logits.dtype)
         loss = (logits - targets).square().sum((-2, -1)) / (2 * setting.total)
     else:
-        loss = (logits.logsumexp(-2) - logits[..., labels, torch.arange(setting.total)]).mean(-1)
+        loss = (logits.logsumexp(-2) - (logits * targets).sum(-2)).mean(-1)
     decays = (setting.feature_decay, *setting.weight_decays)
     for decay, factor in zip(decays, (factors.features, *factors.weights), strict=True):
         loss = loss + decay / 2 * factor.square().sum((-2, -1))
     return loss
+
+
+def slopes(factors: Factors, setting: Setting) -> list[torch.Tensor]:
+    """The derivatives of F by `factors.tensors`, by hand: automatic differentiation takes most of `minimise`'s time."""
+    logits, products = factors.logits, factors.products
+    fitted = logits if setting.loss == "mse" else logits.softmax(-2)
+    error = (fitted - setting.targets) / setting.total
+    end_to_end = error @ factors.features.mT  # by P
+    found, below = [], None
+    for decay, weight, above in zip(setting.weight_decays, factors.weights, [*products[-2::-1], None], strict=True):
+        slope = end_to_end if above is None else above.mT @ end_to_end
+        found.append((slope if below is None else slope @ below.mT) + decay * weight)
+        below = weight if below is None else weight @ below
+    found.append(products[-1].mT @ error + setting.feature_decay * factors.features)
+    return found if factors.bias is None else [*found, error.sum(-1)]
 
 
 def initial_factors(setting: Setting, generator: torch.Generator, *, restarts: int = 1, std: float = 0.3) -> Factors:
@@ -379,7 +405,7 @@ class Solution:
 
     factors: Factors  # with a leading dimension of restarts
     values: torch.Tensor  # F of each restart
-    gradient: float  # largest entry of the last gradient
+    gradient: float  # largest entry of the last gradient, in the units of `minimise`
 
     @property
     def best(self) -> Factors:
@@ -388,45 +414,37 @@ class Solution:
 
 
 def minimise(setting: Setting, *, generator: torch.Generator, restarts: int = 1, std: float = 0.3) -> Solution:
-    """L-BFGS with strong-Wolfe line search in float64, until the gradient is rounding error.
+    """L-BFGS in float64 until the gradient is rounding error. Restarts are independent problems, solved at once.
 
-    Restarts are independent problems, solved at once as their sum. A small `std` may end in the saddle at zero.
+    A small `std` may end in the saddle at zero.
     """
-    # In units where all decays are equal the problem is better conditioned, and its minimisers are the same.
-    decays = (*setting.weight_decays, setting.feature_decay)
-    scales = [math.sqrt(decay / max(decays)) for decay in decays] + [1.0] * setting.bias
     start = initial_factors(setting, generator, restarts=restarts, std=std)
-    scaled = [(scale * tensor).requires_grad_() for scale, tensor in zip(scales, start.tensors, strict=True)]
+    shapes = [tensor.shape[1:] for tensor in start.tensors]
+    sizes = [shape.numel() for shape in shapes]
+    # In units where all decays are equal the problem is better conditioned, and its minimisers are the same. The bias
+    # is a factor too, shared with a row of N ones.
+    decays = torch.tensor([*setting.weight_decays, setting.feature_decay], dtype=torch.float64)
+    units = (decays.max() / decays).sqrt().tolist() + [setting.total**-0.25] * setting.bias
+    unit = torch.cat([torch.full((size,), one, dtype=torch.float64) for size, one in zip(sizes, units, strict=True)])
 
-    # PyTorch's L-BFGS ignores curvature pairs with y^T s <= 1e-10, an absolute bound: a larger unit of F keeps them.
-    unit = 1e20
+    def joined(tensors: list[torch.Tensor]) -> torch.Tensor:
+        return torch.cat([tensor.flatten(1) for tensor in tensors], 1)
 
-    def factors() -> Factors:
-        tensors = [tensor / scale for scale, tensor in zip(scales, scaled, strict=True)]
+    def factors(point: torch.Tensor) -> Factors:
+        parts = (unit * point).split(sizes, 1)
+        tensors = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
         return Factors(tuple(tensors[: setting.depth]), tensors[setting.depth], tensors[-1] if setting.bias else None)
 
-    def closure() -> torch.Tensor:
-        for tensor in scaled:
-            tensor.grad = None
-        loss = unit * objective(factors(), setting).sum()
-        loss.backward()
-        return loss
+    def evaluate(point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        here = factors(point)
+        return objective(here, setting), unit * joined(slopes(here, setting))
 
-    # The line search compares losses and stalls at their rounding error; unit steps, which need gradients only, go on.
-    for line_search, iterations in (("strong_wolfe", 20_000), (None, 500)):
-        torch.optim.LBFGS(
-            scaled,
-            max_iter=iterations,
-            history_size=100,
-            tolerance_grad=unit * 1e-12,
-            tolerance_change=0.0,
-            line_search_fn=line_search,
-        ).step(closure)
-    closure()
-    gradient = max(float(tensor.grad.abs().max()) for tensor in scaled) / unit
     with torch.no_grad():
-        solved = factors()
-        return Solution(solved, objective(solved, setting), gradient)
+        point = descend(evaluate, joined(start.tensors) / unit, tolerance=1e-12)
+    values = objective(factors(point.requires_grad_()), setting)
+    (gradient,) = torch.autograd.grad(values.sum(), point)  # automatic differentiation: it checks `slopes`
+    with torch.no_grad():
+        return Solution(factors(point), values.detach(), float(gradient.abs().max()))
 
 
 # A head for a real network, and the metrics of collapse.

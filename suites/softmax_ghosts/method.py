@@ -235,22 +235,24 @@ def nearest_zero(logits: np.ndarray, slopes: np.ndarray) -> complex:
     circle = _half_circle(high, rates)
     size = np.pad(np.abs(partition(circle, logits, rates)), 1, constant_values=math.inf)
     dips = circle[(size[1:-1] < size[:-2]) & (size[1:-1] <= size[2:])]
-    found = [newton_zero(start, logits, rates) for start in dips]
+    found = newton_zero(dips, logits, rates)
     # Newton may run away to a zero far outside, but not to one inside `low`, where there is none.
-    return min((zero for zero in found if np.isfinite(zero)), key=abs) / width
+    return min(found[np.isfinite(found)], key=abs) / width
 
 
-def newton_zero(start: complex, logits: np.ndarray, slopes: np.ndarray) -> complex:
-    """A zero of F by Newton's method from `start`; complex NaN after 100 steps in vain. logits, slopes: (C,)."""
-    t = start
+def newton_zero(start: complex | np.ndarray, logits: np.ndarray, slopes: np.ndarray) -> complex | np.ndarray:
+    """A zero of F by Newton's method from each `start`; complex NaN after 100 steps in vain. logits, slopes: (C,)."""
+    t, done = np.asarray(start, dtype=complex), np.zeros(np.shape(start), dtype=bool)
     for _ in range(100):
-        terms = np.exp(logits + slopes * t - np.max(logits + slopes * t.real))
-        rate = (slopes * terms).sum()
-        step = terms.sum() / rate if rate != 0 else complex(math.nan, 0)
-        t = t - step
-        if abs(step) <= 1e-14 * abs(t):
-            return t
-    return complex(math.nan, 0)
+        exponents = logits + slopes * t[..., None]
+        terms = np.exp(exponents - exponents.real.max(axis=-1, keepdims=True))
+        rate = (slopes * terms).sum(axis=-1)
+        step = np.divide(terms.sum(axis=-1), rate, out=np.full_like(rate, math.nan), where=rate != 0)
+        t = np.where(done, t, t - step)
+        done = done | (abs(step) <= 1e-14 * abs(t))
+        if (done | np.isnan(t)).all():
+            break
+    return np.where(done, t, math.nan)[()]
 
 
 def zeros_within(radius: float, logits: np.ndarray, slopes: np.ndarray) -> int:

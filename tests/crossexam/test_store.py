@@ -45,6 +45,44 @@ def test_rows_of_an_older_schema_are_read_and_stay_who_they_are(tmp_path: Path) 
     assert row(0, registered={"c": "s"}).id != row(0).id
 
 
+def test_the_newest_row_of_each_trial_and_setting_is_current(tmp_path: Path) -> None:
+    """What judging looks at: neither older repetitions nor rows of other code."""
+    there = {"setting": "there", "fingerprint": "f" * 32}
+    rows = [
+        row(0, seconds=1.0), row(0, seconds=2.0), row(0, seconds=3.0, health="error", cause="killed"),
+        row(0, seconds=4.0, **there), row(1, health="timeout"), row(2, subject="of other code"), row(3, paper="other"),
+    ]  # fmt: skip
+    with Store(tmp_path) as store:
+        for one in rows:
+            store.add(one)
+        found = store.current_rows("toy", ["s0", "s1", "s3"])
+        assert found == [rows[1], rows[2], rows[3], rows[4]]
+        assert store.current_rows("toy", []) == []
+        assert store.rows("toy", "other") == rows
+        assert store.rows("other") == rows[6:]
+
+
+def test_many_fingerprints_are_one_question(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for one in (row(0), row(0, seconds=2.0), row(1, health="error", cause="x")):
+            store.add(one)
+        asked = [row(seed).fingerprint for seed in range(5000)]
+        assert store.finished(asked) == {row(0).fingerprint}
+        assert store.done_rows(asked) == {row(0).fingerprint: row(0, seconds=2.0)}
+        assert store.finished([]) == set()
+
+
+def test_a_verdict_is_appended_when_it_differs_from_the_last(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        store.add_verdicts("toy", [("a", "s1", "reproduced", {"p": 0.1}), ("b", "s1", "inconclusive", {})])
+        store.add_verdicts("toy", [("a", "s1", "reproduced", {"p": 0.1}), ("b", "s2", "inconclusive", {})])
+        store.add_verdicts("other", [("a", "s1", "reproduced", {"p": 0.1})])
+        store.add_verdicts("toy", [("b", "s1", "inconclusive", {})])
+        kept = [(one["claim"], one["series"]) for one in store.verdict_history("toy")]
+        assert kept == [("a", "s1"), ("b", "s1"), ("b", "s2"), ("b", "s1")]
+        assert store.series("toy") == {"a": "s1", "b": "s1"}
+
+
 def test_rows_are_append_only(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         store.add(row())

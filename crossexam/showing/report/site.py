@@ -27,8 +27,9 @@ from crossexam.watching.audit import Audit, from_record
 from crossexam.watching.compare import Comparison
 
 HERE = Path(__file__).parent
-VERDICTS = ("reproduced", "not reproduced", "inconclusive", "blocked")
-SYMBOLS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "blocked": "·"}
+VERDICTS = ("reproduced", "not reproduced", "inconclusive", "outdated", "blocked")
+"""What a claim may be shown as; "outdated": it has rows, but of older code."""
+SYMBOLS = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "outdated": "↺", "blocked": "·"}
 COSTS = "results/reference"
 """Where `costs.<machine class>.json` lie: what `nox -s bench -- --costs` measured."""
 STATES = ("asserted", "small", "listed", "unobtainable")
@@ -42,6 +43,8 @@ class PaperPage:
     judgements: tuple[Judgement, ...]
     rows: tuple[Row, ...]
     """Finished rows of the code as it stands."""
+    measured: frozenset[str]
+    """Experiments that have rows, be it of older code."""
     trials: tuple[Trial, ...]
     audit: Audit | None
     history: tuple[Mapping[str, str], ...]
@@ -52,11 +55,14 @@ class PaperPage:
         return self.paper.slug
 
     def count(self, tier: str | None = None) -> dict[str, int]:
-        """Claims of a tier, or all, by verdict; what has none is blocked."""
-        counts = Counter[str](
-            one.verdict or "blocked" for one in self.judgements if tier in (None, self.paper.tier(one.claim))
-        )
+        """Claims of a tier, or all, by what they are shown as."""
+        counts = Counter[str](self.shown(one) for one in self.judgements if tier in (None, self.paper.tier(one.claim)))
         return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+
+    def shown(self, one: Judgement) -> str:
+        """A claim's verdict; without one, whether it only has to be run again, or cannot be run here."""
+        outdated = one.health == "blocked" and one.claim.experiment in self.measured
+        return one.verdict or ("outdated" if outdated else "blocked")
 
     @property
     def findings(self) -> list[Judgement]:
@@ -152,7 +158,13 @@ def _page(
     judgements = judge_paper(paper, rows, subjects, obstacles=obstacles)
     current = tuple(row for row in rows if row.subject in subjects and row.health == "done")
     return PaperPage(
-        paper, tuple(judgements), current, tuple(trials), from_record(audit) if audit else None, tuple(history)
+        paper,
+        tuple(judgements),
+        current,
+        frozenset(row.experiment for row in rows),
+        tuple(trials),
+        from_record(audit) if audit else None,
+        tuple(history),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossexam.facts.files import with_file_map
-from crossexam.showing.report.site import Site
+from crossexam.showing.report.site import VERDICTS, Site
 
 BEGIN, END = "<!-- status: written by `crossexam report --status` -->", "<!-- end of status -->"
 
@@ -13,12 +13,12 @@ BEGIN, END = "<!-- status: written by `crossexam report --status` -->", "<!-- en
 def table(site: Site, link: str) -> str:
     """A Markdown table, one line a paper."""
     lines = [
-        "| paper | reproduced | not reproduced | inconclusive | blocked | findings | audit |",
-        "|---|---:|---:|---:|---:|---:|---|",
+        "| paper | reproduced | not reproduced | inconclusive | outdated | blocked | findings | audit |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for page in site.pages:
         counts = page.count()
-        numbers = [str(counts.get(name, 0)) for name in ("reproduced", "not reproduced", "inconclusive", "blocked")]
+        numbers = [str(counts.get(name, 0)) for name in VERDICTS]
         audit = "not yet" if page.audit is None else "passed" if page.audit.passed else "failed"
         title = page.paper.about.title.replace("|", "\\|")
         cells = [f"[{title}]({link}{page.paper.folder.name})", *numbers, str(len(page.findings)), audit]
@@ -26,7 +26,8 @@ def table(site: Site, link: str) -> str:
     total = [str(count) for count in site.totals().values()]
     lines.append(f"| **all {len(site.pages)}** | {' | '.join(total)} | {sum(len(p.findings) for p in site.pages)} | |")
     ledger = ", ".join(f"{count} {state}" for state, count in site.ledger().items())
-    return "\n".join([*lines, "", f"Reported numbers: {ledger}.", ""])
+    told = "*Outdated*: measured with older code, to be run again. *Blocked*: needs what the machine lacked."
+    return "\n".join([*lines, "", told, "", f"Reported numbers: {ledger}.", ""])
 
 
 def results_readme(site: Site) -> str:
