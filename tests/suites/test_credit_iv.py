@@ -12,7 +12,6 @@ import torch
 
 from suites.credit_iv import experiments, method, on_tables, scorecard
 
-CPU = torch.device("cpu")
 GOODS, BADS = torch.tensor([30.0, 10.0]), torch.tensor([10.0, 20.0])
 
 
@@ -233,19 +232,19 @@ class TestFullProtocol:
         monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
 
     def test_encodings(self) -> None:
-        found = experiments.encodings_taiwan(arm="method", seed=0, device=CPU)
+        found = experiments.encodings_taiwan(seed=0)
         assert all(
             0.4 < found[f"auc_{name}"] < 1 for name in ("one_hot", "woe", "stumps", "monotone", "boosting", "raw")
         )
         assert found["one_hot_minus_woe"] == pytest.approx(found["auc_one_hot"] - found["auc_woe"])
 
     def test_bootstrap(self) -> None:
-        found = experiments.bootstrap_taiwan(arm="method", seed=0, device=CPU)
+        found = experiments.bootstrap_taiwan(seed=0)
         assert found["median_error_c"] < found["median_error_a"]
 
     def test_frontier(self) -> None:
         arms = ("programme", "probabilistic", "removal")
-        found = {arm: experiments.frontier_taiwan(arm=arm, seed=0, device=CPU) for arm in arms}
+        found = {arm: experiments.frontier_taiwan(arm=arm, seed=0) for arm in arms}
         assert all(one["protected_kept"] <= 0.5 for one in found.values())
         assert found["programme"]["iv_kept"] >= max(found["probabilistic"]["iv_kept"], found["removal"]["iv_kept"])
         assert len({one["auc_full"] for one in found.values()}) == 1
