@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,7 +248,7 @@ def _content_digest(path: Path, words: bool) -> tuple[str, int]:
             for chunk in _words(stream) if words else iter(lambda: stream.read(CHUNK), b""):
                 digest.update(chunk)
                 size += len(chunk)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}): remove it and fetch it again") from error
     return digest.hexdigest(), size
 
