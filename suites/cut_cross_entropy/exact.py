@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import torch
@@ -66,45 +67,47 @@ def identities(*, seed: int) -> dict[str, float]:
             strict=True,
         )
         gradient_gap = max(gradient_gap, *(gap_of(*pair) for pair in pairs))
-        _, own = linear_cross_entropy(e, c, x, return_lse=True, **options)
-        lse_gap = max(lse_gap, gap_of(own, lse))
-        pairs = zip(torch.autograd.grad(own @ weight, wanted), torch.autograd.grad(lse @ weight, wanted), strict=True)
-        lse_gradient_gap = max(lse_gradient_gap, *(gap_of(*pair) for pair in pairs))
+        if gradients == "backward":  # which the log-sum-exp always takes
+            _, own = linear_cross_entropy(e, c, x, return_lse=True, **options)
+            lse_gap = max(lse_gap, gap_of(own, lse))
+            pairs = zip(
+                torch.autograd.grad(own @ weight, wanted), torch.autograd.grad(lse @ weight, wanted), strict=True
+            )
+            lse_gradient_gap = max(lse_gradient_gap, *(gap_of(*pair) for pair in pairs))
     return {"loss_gap": gap, "gradient_gap": gradient_gap, "lse_gap": lse_gap, "lse_gradient_gap": lse_gradient_gap}
 
 
 def gap_of(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a - b).detach().abs().max()) if a.numel() else 0.0
+    """The largest difference; equal infinities have none, and NaN has an infinite one, which no bound lets pass."""
+    apart = torch.where(a == b, 0.0, a - b).detach().abs()
+    return float(apart.nan_to_num(nan=math.inf, posinf=math.inf).max()) if a.numel() else 0.0
 
 
 def gradcheck(*, seed: int) -> dict[str, float]:
-    """Failures of torch.autograd.gradcheck over options."""
-    failures, tried = 0, 0
-    for softcap, z, gradients, reduction in itertools.product(
-        (None, 2.0), (0.0, 0.1), ("forward", "backward"), ("mean", "none")
-    ):
-        if gradients == "forward" and reduction == "none":
-            continue
-        e, c, bias, x = draw(seed, 5, 3, 9)
+    """Options whose gradients are not those of central differences.
+
+    Not by torch.autograd.gradcheck: it asks for gradients twice, and imports SymPy, half of the whole tier's time.
+    """
+    failures = 0
+    options = [
+        {"softcap": softcap, "z_loss": z, "gradients": gradients, "reduction": reduction}
+        for softcap, z, gradients, reduction in itertools.product(
+            (None, 2.0), (0.0, 0.1), ("forward", "backward"), ("mean", "none")
+        )
+        if (gradients, reduction) != ("forward", "none")
+    ]
+    for one in options:
+        e, c, bias, x = draw(seed, 4, 2, 7)
         inputs = [t.requires_grad_() for t in (e, c, bias)]
+        weight = torch.linspace(0.5, 2.0, 4, dtype=torch.float64)
 
-        def loss(e, c, bias, x=x, options=(softcap, z, gradients, reduction)):
-            softcap, z, gradients, reduction = options
-            return linear_cross_entropy(
-                e, c, x, bias=bias, softcap=softcap, z_loss=z, gradients=gradients, reduction=reduction,
-                filter_eps=None, block=(2, 4),
-            )  # fmt: skip
+        def loss(e, c, bias, x=x, weight=weight, one=one):
+            value = linear_cross_entropy(e, c, x, bias=bias, filter_eps=None, block=(2, 4), **one)
+            return value @ weight if one["reduction"] == "none" else value
 
-        # The gradients of the forward pass can be taken once; gradcheck's comparison of repeated ones asks for more.
-        if gradients == "forward":
-            numeric = torch.autograd.functional.jacobian(lambda *t: loss(*t), tuple(inputs))
-            failures += any(
-                gap_of(one, two) > 1e-6 for one, two in zip(numeric, differences(loss, inputs), strict=True)
-            )
-        else:
-            failures += not torch.autograd.gradcheck(loss, inputs, raise_exception=False)
-        tried += 1
-    return {"failures": float(failures), "tried": float(tried)}
+        pairs = zip(torch.autograd.grad(loss(*inputs), inputs), differences(loss, inputs), strict=True)
+        failures += any(gap_of(*pair) > 1e-6 for pair in pairs)
+    return {"failures": float(failures), "tried": float(len(options))}
 
 
 def differences(call: Callable, inputs: list[torch.Tensor], step: float = 1e-5) -> list[torch.Tensor]:
@@ -153,12 +156,86 @@ def ignored(*, seed: int) -> dict[str, float]:
             shifted = linear_cross_entropy(e, c, x, shift=k, gradients=gradients)
             shift_gap = max(shift_gap, gap_of(shifted, linear_cross_entropy(e[:-k], c, x[k:], gradients=gradients)))
             shift_tail = max(shift_tail, float(torch.autograd.grad(shifted, e)[0][-k:].abs().max()))
-    e, c, _, x = draw(seed)
-    nothing = linear_cross_entropy(e.requires_grad_(), c, torch.full_like(x, -100))
+    e, c, bias, x = draw(seed)
+    inputs = [t.requires_grad_() for t in (e, c, bias)]
+    nothing, left = 0, 0.0
+    for gradients in ("auto", "backward"):
+        loss = linear_cross_entropy(e, c, torch.full_like(x, -100), bias=bias, gradients=gradients)
+        nothing += int(loss.isnan())
+        left = max(left, *(gap_of(one, torch.zeros_like(one)) for one in torch.autograd.grad(loss, inputs)))
     return {
         "changed": changed, "gradient": de, "divisor_gap": divisor, "shift_gap": shift_gap, "shift_tail": shift_tail,
-        "nan_mean_of_nothing": float(nothing.isnan()),
+        "nan_mean_of_nothing": nothing / 2, "gradient_of_nothing": left,
     }  # fmt: skip
+
+
+def masked(*, seed: int) -> dict[str, float]:
+    """Classes masked by a bias of -inf, whole blocks of them and a target among them, beside PyTorch's own loss."""
+    gap = 0.0
+    for number, gradients, softcap, eps in itertools.product(range(3), ("auto", "backward"), (None, 3.0), (None, 1e-3)):
+        e, c, bias, x = draw(100 * seed + number)
+        allowed = torch.arange(len(c)) < 3 + 4 * number  # blocks have 4 columns: all but 1, 2 or 3 are masked whole
+        bias = torch.where(allowed, bias, -math.inf)
+        x = torch.where(x < 0, x, x % int(allowed.sum()))
+        # A softcap turns -inf into -s: there the mask is no mask, in either loss.
+        x[-1] = len(c) - 1 if softcap else x[-1]
+        inputs = [t.requires_grad_() for t in (e, c)]
+        losses, lse = reference_losses(e, c, bias, x, softcap)
+        truth = losses.sum() / (x != -100).sum()
+        options = {"bias": bias, "softcap": softcap, "block": (2, 4)}
+        loss = linear_cross_entropy(e, c, x, gradients=gradients, filter_eps=eps, **options)
+        own = linear_cross_entropy(e, c, x, reduction="none", return_lse=True, **options)
+        gap = max(gap, gap_of(loss, truth), gap_of(own[0], losses), gap_of(own[1], lse))
+        if eps is None:
+            pairs = zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(truth, inputs), strict=True)
+            gap = max(gap, *(gap_of(*pair) for pair in pairs))
+    return {"gap": gap}
+
+
+def precision(*, seed: int) -> dict[str, float]:
+    """Tokens that the classifier is sure of, in bfloat16, in both dtypes and under autocast, against float64.
+
+    The truth is the plain loss in float64 of the same rounded values. Gradients: relative error of their norm.
+    """
+    found = dict.fromkeys(("bfloat16", "mixed_e", "mixed_c", "autocast", "autocast_loss"), 0.0)
+    for level, gradients in itertools.product((4e-4, 0.02), ("auto", "backward")):
+        e, c, x = confident(seed, level)
+        for name, narrow_c in (("bfloat16", True), ("mixed", False), ("autocast", True)):
+            given = [e.bfloat16(), c.bfloat16() if narrow_c else c]
+            truth, exact = with_gradients(lambda e, c, x=x: F.cross_entropy(e @ c.T, x), [t.double() for t in given])
+            with torch.autocast("cpu", enabled=name == "autocast"):
+                loss, own = with_gradients(
+                    lambda e, c, x=x, gradients=gradients: linear_cross_entropy(
+                        e, c, x, gradients=gradients, filter_eps=None, block=(64, 16)
+                    ),
+                    [e, c] if name == "autocast" else given,
+                )
+            errors = [float((a - b).norm() / b.norm()) for a, b in zip(own, exact, strict=True)]
+            for key, error in zip(("mixed_e", "mixed_c") if name == "mixed" else (name, name), errors, strict=True):
+                found[key] = max(found[key], error)
+            if name == "autocast":
+                found["autocast_loss"] = max(found["autocast_loss"], gap_of(loss, truth))
+    return found
+
+
+def confident(seed: int, level: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """256 embeddings near the weights of their classes, as long as gives a mean loss of `level`; float32."""
+    rng = torch.Generator().manual_seed(seed)
+    c, x = torch.randn(64, 32, generator=rng), torch.randint(64, (256,), generator=rng)
+    e = c[x] + 0.1 * torch.randn(256, 32, generator=rng)
+    short, long = 0.0, 10.0
+    for _ in range(40):
+        middle = (short + long) / 2
+        less = F.cross_entropy((middle * e).double() @ c.double().T, x) < level
+        short, long = (short, middle) if less else (middle, long)
+    return long * e, c, x
+
+
+def with_gradients(loss: Callable, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """The value of a loss and its gradients, at inputs of its own."""
+    inputs = [t.detach().clone().requires_grad_() for t in inputs]
+    value = loss(*inputs)
+    return value, torch.autograd.grad(value, inputs)
 
 
 def pigeonhole(*, seed: int) -> dict[str, float]:
@@ -180,7 +257,7 @@ def filtering(*, seed: int) -> dict[str, float]:
     wrong = lost_targets = dropped_blocks = rises = 0
     zero_gap = column_sum = 0.0
     full_gaps = {"c": 0.0, "e": 0.0}
-    for number, scale in itertools.product(range(6), (1.0, 2.5)):
+    for number, scale in itertools.product(range(2), (1.0, 2.5)):
         e, c, bias, x = draw(100 * seed + number, 24, 8, 96, scale)
         x = x.clamp_min(0)
         base = {"bias": bias, "targets": x, "rows": 6, "columns": 8}
@@ -204,6 +281,8 @@ def filtering(*, seed: int) -> dict[str, float]:
             column_excess = max(column_excess, float(((filtered.c - exact.c).abs() - bound).max()))
             column_sum = max(column_sum, float((filtered.c.sum(0).abs() - bound.sum(0)).max()))
             for preset, which in (("cce_kahan_full_c", "c"), ("cce_kahan_full_e", "e")):
+                if eps < 1e-2:  # little is dropped
+                    continue
                 filters = {k: v for k, v in method.PRESETS[preset].items() if k.startswith("filter")}
                 full = gradients_of(Problem(e, c, eps=eps, **base, **filters))
                 full_gaps[which] = max(full_gaps[which], gap_of(getattr(full, which), getattr(exact, which)))
@@ -232,8 +311,7 @@ def paths_agree(*, seed: int) -> dict[str, float]:
         e, c, bias, x = draw(100 * seed + number, 24, 8, 96, 2.0)
         problem = Problem(e, c, bias, x.clamp_min(0), softcap=softcap, eps=1e-2, rows=6, columns=8)
         later = gradients_of(problem)
-        panels = Problem(**{**vars(problem), "rows": 3})  # a panel has twice the rows of a block
-        _, beside = panels.forward_and_backward(0.0, 1 / len(e), (True, True, True))
+        _, beside = problem.forward_and_backward(0.0, 1 / len(e), (True, True, True))
         gap = max(gap, gap_of(beside.e, later.e), gap_of(beside.c, later.c), gap_of(beside.bias, later.bias))
         blocks += int((beside.kept != later.kept).sum())
     return {"gap": gap, "different_blocks": float(blocks)}
@@ -248,11 +326,12 @@ def sorting(*, seed: int) -> dict[str, float]:
         exact = gradients_of(Problem(e, c, **base))
         _, means = Problem(e, c, sort=True, **base).log_sum_exp()
         means_gap = max(means_gap, gap_of(means, (e @ c.T + bias).mean(0)))
+        filtered = Problem(e, c, eps=1e-2, **base)
+        natural = gradients_of(filtered).kept
         for order in (means.argsort(), torch.randperm(96, generator=torch.Generator().manual_seed(number))):
             other = gradients_of(Problem(e, c, **base), order)
             gap = max(gap, gap_of(exact.e, other.e), gap_of(exact.c, other.c), gap_of(exact.bias, other.bias))
-            kept = [gradients_of(Problem(e, c, eps=1e-2, **base), one).kept for one in (None, order)]
-            changed += not torch.equal(*kept)
+            changed += not torch.equal(natural, gradients_of(filtered, order).kept)
     return {"gap": gap, "changed": float(changed), "means_gap": means_gap}
 
 
@@ -286,8 +365,8 @@ def phantom(*, seed: int) -> dict[str, float]:
 
 
 def accumulation(*, seed: int) -> dict[str, float]:
-    """The sum of 1e5 terms of bfloat16."""
-    terms = torch.rand(100_000, 1, generator=torch.Generator().manual_seed(seed)).bfloat16()
+    """The sum of 1e4 terms of bfloat16: it stalls after some hundreds, where a term is half of its last digit."""
+    terms = torch.rand(10_000, 1, generator=torch.Generator().manual_seed(seed)).bfloat16()
     truth = float(terms.double().sum())
     errors = {}
     for kind in ("input", "kahan", "float32"):

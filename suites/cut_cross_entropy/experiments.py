@@ -10,9 +10,11 @@ from suites.cut_cross_entropy.exact import (
     gradcheck,
     identities,
     ignored,
+    masked,
     paths_agree,
     phantom,
     pigeonhole,
+    precision,
     sorting,
     streaming,
 )
@@ -20,5 +22,5 @@ from suites.cut_cross_entropy.on_wikitext import convergence, language_model
 
 __all__ = [
     "accumulation", "constants", "convergence", "costs", "filtering", "gradcheck", "identities", "ignored",
-    "language_model", "memory", "paths_agree", "phantom", "pigeonhole", "sorting", "streaming",
+    "language_model", "masked", "memory", "paths_agree", "phantom", "pigeonhole", "precision", "sorting", "streaming",
 ]  # fmt: skip
