@@ -187,7 +187,7 @@ class DataSet:
         return bool(written == self.describe(folder))
 
 
-def unread(split: str) -> Any:
+def unread(_split: str) -> Any:
     """The loader of a set that has none."""
     raise DataError("this data set has no loader yet: a suite that needs it adds one to reference/")
 

@@ -140,7 +140,7 @@ class Experiment(Validated):
 
     name: str
     """The key of its table, `[experiment.name]`, and of its function in experiments.py."""
-    tier: Tier = "exact"
+    tier: Tier
     """exact: mathematics in float64, seconds. small: real data, minutes. full: the paper's own protocol."""
     arms: tuple[str, ...] = ("method",)
     """What is compared: the method, baselines, ablations. Several need a function that takes `arm`."""
@@ -331,12 +331,14 @@ class Fault(Validated):
 
 @dataclass(frozen=True)
 class Excused(Validated):
-    """A generated fault that nothing can catch, because it changes nothing: an equivalent mutant."""
+    """A generated fault that no claim catches: it changes nothing, or a named unit test catches it."""
 
     mutant: str
     """Its name, as the audit prints it."""
     why: str
-    """Why it changes nothing that anybody could see."""
+    """Why it changes nothing that anybody could see, or why no claim can show it."""
+    test: str = ""
+    """The test that catches it, `test_file.py::test_name` below tests/suites; an audit runs it."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ SHAPING = ("OMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "CUBLAS_",
 """Beginnings of the variables that libraries read when they are imported: warm hosts differ by them."""
 SERVING = ("forkserver.py", "worker.py", "environment.py")
 """The modules of the harness that a host holds: warm hosts differ by their text."""
+LONGEST = 60
+"""Bytes of a folder's path that leave room for a socket in it."""
 PATIENCE = 120.0
 """Seconds in which a new host must be there."""
 ENVIRONMENT = {
@@ -100,7 +102,7 @@ def _connect_private() -> socket.socket:
 
 @functools.cache
 def _private_path() -> Path:
-    scratch = Scratch()
+    scratch = Scratch(_short(tempfile.gettempdir()))
     atexit.register(scratch.remove)
     return scratch.folder / "host"
 
@@ -166,13 +168,18 @@ def _end(process: subprocess.Popen[bytes], lifeline: int) -> None:
 
 def warm_folder() -> Path:
     """The folder of warm hosts. Raises NoHost where it is not this user's alone."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    folder = base / f"crossexam-{os.getuid()}"
+    base = _short(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    folder = Path(base) / f"crossexam-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise NoHost(f"{folder} can be opened by others: remove it, or go without --warm")
     return folder
+
+
+def _short(folder: str) -> str:
+    """A folder whose files may be sockets: their paths have room for 108 bytes, in which some folders do not fit."""
+    return folder if len(os.fsencode(folder)) <= LONGEST else "/tmp"
 
 
 def _kind() -> str:

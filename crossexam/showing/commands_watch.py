@@ -31,7 +31,7 @@ from crossexam.showing.app import (
 
 @app.command("audit", epilog="Example: crossexam audit credit-iv --minutes 10")
 @PAPERS
-@click.option("--minutes", type=float, default=15.0, help="Time for each paper. Default: 15.")
+@click.option("--minutes", type=float, default=10.0, help="Time for each paper. Default: 10.")
 @JOBS
 @click.option("--export", type=click.Path(path_type=Path), help="A folder: write PAPER.audit.json there.")
 @AS_JSON

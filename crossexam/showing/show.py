@@ -204,7 +204,7 @@ def audit(found: Audit) -> None:
     lists = (
         ("toothless (no fault turned them red)", found.toothless), ("metrics differ when repeated", found.unrepeatable),
         ("over budget", found.overspent), ("nothing was tuned", found.untuned),
-        ("rule or protocol changed after the rows", found.changed_after),
+        ("rule or protocol changed after the rows", found.changed_after), ("no claim reaches", found.unreached),
     )  # fmt: skip
     for title, names in lists:
         if names:

@@ -26,8 +26,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
-from sklearn.ensemble import GradientBoostingClassifier
 
 Form = Literal["fixed_weights", "independent_bins", "multinomial"]
 """Variances of IV in use: (A) WoE taken as known, (B) the library fastwoe's, (C) the full delta method above."""
@@ -172,6 +170,8 @@ def stump_thresholds(
 
     x <= threshold goes left. A column that no stump splits gets an empty array. `seed` breaks ties between splits.
     """
+    from sklearn.ensemble import GradientBoostingClassifier  # seconds that nothing else here has to wait for
+
     model = GradientBoostingClassifier(
         max_depth=1, n_estimators=rounds, learning_rate=learning_rate, random_state=seed
     ).fit(features, target)
@@ -226,6 +226,8 @@ def select_features(value: Array, cost: Array, limit: float) -> npt.NDArray[np.b
     form: the sum of upper limits bounds the upper limit of the sum, whatever the correlations.
     Raises ValueError for negative or non-finite entries and for a negative limit (not even no feature would do).
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     value, cost = np.asarray(value, dtype=float), np.asarray(cost, dtype=float)
     if value.shape != cost.shape or not np.isfinite([value, cost]).all() or min(value.min(), cost.min()) < 0:
         raise ValueError("value and cost must be finite, not negative and of one shape")

@@ -134,13 +134,13 @@ def _stump_edges(table: pd.DataFrame, target: Ints, seed: int) -> Mapping[str, n
     return {name: found[name] for name in numeric_columns(table)}
 
 
-def _equal_width_edges(table: pd.DataFrame, target: Ints, seed: int) -> Mapping[str, npt.NDArray[np.float64]]:
+def _equal_width_edges(table: pd.DataFrame, *_: object) -> Mapping[str, npt.NDArray[np.float64]]:
     return {
         name: np.linspace(table[name].min(), table[name].max(), MOST_BINS + 1)[1:-1] for name in numeric_columns(table)
     }
 
 
-def _equal_frequency_edges(table: pd.DataFrame, target: Ints, seed: int) -> Mapping[str, npt.NDArray[np.float64]]:
+def _equal_frequency_edges(table: pd.DataFrame, *_: object) -> Mapping[str, npt.NDArray[np.float64]]:
     shares = np.arange(1, MOST_BINS) / MOST_BINS
     return {name: np.unique(np.quantile(table[name], shares)) for name in numeric_columns(table)}
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from crossexam.watching.audit import Audit
+from crossexam.facts.loader import load_paper
+from crossexam.watching.audit import Audit, Faulty, Laboratory
 from crossexam.watching.mutants import mutants, sample
 from tests.conftest import Sandbox
 
@@ -33,13 +34,45 @@ def test_mutants_change_one_thing_that_computes() -> None:
     found = mutants(SOURCE, ["scaled"])
     assert len({one.name for one in found}) == len(found) == len({one.source for one in found})
     kinds = {one.name.split(":")[1] for one in found}
-    assert kinds == {"comparison", "sign", "term", "constant", "arguments", "reduction"}
+    assert kinds == {"comparison", "tie", "sign", "term", "constant", "arguments", "reduction", "option", "default"}
     for one in found:
         ast.parse(one.source)
         removed = [line for line in one.diff.splitlines() if line.startswith("-")]
         assert len(removed) == 1
         assert not any(word in removed[0] for word in ("raise", "Not 7", "rate < 0", "x + 1"))
     assert {"-    total = x.mean() - rate * x\n+    total = (x.sum()) - rate * x"} <= {one.diff for one in found}
+
+
+OPTIONS = textwrap.dedent("""
+    def loss(x, y, margin=1.0, robust=False, reduction="mean"):
+        teacher = y.detach().double()
+        if robust:
+            return (x - teacher).abs().clamp_min(0.5).sum(dim=-1)
+        order = x.argsort(stable=True)
+        return torch.softmax(x, 1)[order[0]] + min(margin, 2.0)
+""")
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit"),
+    [
+        ("default", "margin=2.0"), ("default", "robust=True"), ("option", "if (not (robust)):"), ("return", "if False:"),
+        ("detach", "teacher = y.double()"), ("dtype", "teacher = y.detach()\n"), ("guard", "((x - teacher).abs()).sum(dim=-1)"),
+        ("axis", "sum(dim=0)"), ("axis", "torch.softmax(x, -1)"), ("tie", "stable=False"), ("end", "order[-1]"),
+        ("reduction", "(max(margin, 2.0))"),
+    ],
+)  # fmt: skip
+def test_mutants_know_what_hides_from_claims(kind: str, edit: str) -> None:
+    found = {one.source for one in mutants(OPTIONS, ["loss"]) if one.kind == kind}
+    assert any(edit in source for source in found), sorted(found)
+
+
+def test_every_function_option_and_default_is_drawn() -> None:
+    found = mutants(OPTIONS + SOURCE, ["loss", "scaled", "other"])
+    drawn = sample(found, 8)
+    assert {one.function for one in drawn} == {"loss", "scaled", "other"}
+    assert {one.about for one in drawn if one.about} == {one.about for one in found if one.about}
+    assert len({one.kind for one in sample(found, 30)}) >= 12  # kinds take turns
 
 
 def test_mutants_are_drawn_by_seed() -> None:
@@ -110,6 +143,10 @@ CLAIMS = (
     ("rising-better", "rising", 'kind = "order", metric = "score", baseline = "base"'),
 )
 METHOD = """
+def idle():
+    return 0
+
+
 def add(a, b):
     return a + b + 0.0
 
@@ -208,6 +245,23 @@ def test_metrics_that_waver_are_named(audited: Audited) -> None:
 
 def test_the_tree_is_left_alone(audited: Audited) -> None:
     assert {file: file.read_bytes() for file in audited.tree} == audited.tree
+
+
+def test_an_excuse_by_a_unit_test_holds_if_the_test_fails(toy: Sandbox) -> None:
+    folder = toy.root / "tests" / "suites"
+    folder.mkdir(parents=True)
+    code = "from suites.toy.method import add\n\n\ndef test_sum():\n    assert add(1, 2) == 3\n\n\ndef test_twice():\n    assert add(2, 2) == 4\n"
+    (folder / "test_toy.py").write_text(code)
+    paper = load_paper(toy.root / "suites" / "toy")
+    laboratory = Laboratory(toy.root / "laboratory", paper, toy.root)
+    fault = Faulty("add:sign:1", "generated", "", "method.py", "def add(a, b):\n    return a * b\n")
+    assert laboratory.caught_by_test(replace(fault, test="test_toy.py::test_sum"))
+    assert not laboratory.caught_by_test(replace(fault, test="test_toy.py::test_twice"))
+    assert not laboratory.caught_by_test(replace(fault, test="test_toy.py::test_absent"))
+
+
+def test_a_public_function_that_no_claim_reaches_is_named(audited: Audited) -> None:
+    assert audited.found["unreached"] == ["method.py:idle"]
 
 
 def test_a_fault_that_is_excused_keeps_nobody_waiting() -> None:

@@ -6,7 +6,9 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +18,21 @@ from tests.conftest import ROOT, Sandbox
 
 
 @pytest.fixture
-def warm(toy: Sandbox, tmp_path: Path) -> Sandbox:
-    """A project whose warm hosts lie in a folder of their own."""
-    (tmp_path / "runtime").mkdir(mode=0o700)
-    return toy
+def warm(toy: Sandbox) -> Iterator[Sandbox]:
+    """A project whose warm hosts lie in a folder of their own, of a path short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="x", dir="/tmp") as folder:
+        (toy.root / "runtime").symlink_to(folder)
+        yield toy
+        run(toy, "warm", "--stop")
 
 
 def run(sandbox: Sandbox, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    settings = {"XDG_RUNTIME_DIR": str(sandbox.root / "runtime"), "CROSSEXAM_HOST": "", "CI": "", **extra}
+    settings = {"XDG_RUNTIME_DIR": str((sandbox.root / "runtime").resolve()), "CROSSEXAM_HOST": "", "CI": "", **extra}
     return sandbox.run(*words, **settings)
 
 
 def hosts(sandbox: Sandbox) -> list[Path]:
-    return sorted((sandbox.root / "runtime").rglob("*.host"))
+    return sorted((sandbox.root / "runtime").resolve().rglob("*.host"))
 
 
 def test_warm_host_serves_the_next_command_with_the_code_as_it_is_then(warm: Sandbox) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from reference.catalog import get
-from suites.cut_cross_entropy import experiments, text
+from suites.cut_cross_entropy import experiments, on_wikitext
 from suites.cut_cross_entropy.method import PRESETS, Accumulator, linear_cross_entropy, streaming_log_sum_exp
 from tests.conftest import ROOT
 
@@ -149,13 +149,13 @@ def test_kernels_in_the_interpreter() -> None:
 
 
 def test_costs_at_a_tiny_size() -> None:
-    found = experiments.costs(arm="method", seed=1000, device=CPU, n=16, d=8, v=64, rounds=2)
+    found = experiments.costs(seed=1000, device=CPU, n=16, d=8, v=64, rounds=2)
     assert len(found["cce_both_ms"]) == len(found["plain_forward_mib"]) == 2
     assert min(found["cce_both_mib"]) > 0
 
 
 def test_memory_at_a_small_size() -> None:
-    found = experiments.memory(arm="method", seed=1000, device=CPU, n=512, d=8, v=8192)
+    found = experiments.memory(seed=1000, n=512, d=8, v=8192)
     assert found["forward_ratio"] > 5
     assert found["beyond_vector"] <= 64
 
@@ -163,10 +163,10 @@ def test_memory_at_a_small_size() -> None:
 def test_language_model_at_a_tiny_size() -> None:
     if not get("wikitext-2-heldout").available:
         pytest.skip(f"data set 'wikitext-2-heldout' is absent: {get('wikitext-2-heldout').remedy}")
-    found = experiments.language_model(arm="method", seed=1000, device=CPU, vocabulary=300, steps=2)
+    found = experiments.language_model(seed=1000, vocabulary=300, steps=2)
     assert found["curve_gap"] < 1e-4
     assert 0 <= found["sorted"] <= 1
-    words = text.corpus(300)
+    words = on_wikitext.corpus(300)
     assert int(words.train.max()) == 299
     assert len(words.validation) == 10_000
 
@@ -179,5 +179,5 @@ def test_convergence_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         lines = [" ".join(f"word{(7 * n * n) % 50}" for n in range(row, row + 30)) for row in range(20)]
         (folder / f"wiki.{part}.tokens").write_text(" \n " + " \n ".join(lines) + " \n")
     monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
-    found = experiments.convergence(arm="method", seed=1000, device=CPU, vocabulary=20, steps=2)
+    found = experiments.convergence(seed=1000, device=CPU, vocabulary=20, steps=2)
     assert all(math.isfinite(value) for value in found.values())

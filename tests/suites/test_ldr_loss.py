@@ -18,6 +18,7 @@ from baselines.training import fit, step_decay
 from reference.catalog import get
 from suites.ldr_loss import contenders, experiments, method, on_cifar, on_letter
 from suites.ldr_loss.contenders import LOSSES, RATES, with_noise
+from tests.suites import data_folders
 
 CPU = torch.device("cpu")
 SCORES = torch.tensor([[2.0, 1.0, 0.0], [0.5, -0.5, 3.0]], dtype=torch.float64)
@@ -173,19 +174,7 @@ def test_linear_scores(arm: str) -> None:
 
 @pytest.fixture
 def _cifar100(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR-100's binary format: a few records of noise, the rest of its size in zeros."""
-    folder = tmp_path / "cifar100" / "cifar-100-binary"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name, count in (("train", 50_000), ("test", 10_000)):
-        records = rng.integers(0, 256, (60, 3074), dtype=np.uint8)
-        records[:, 1] = np.arange(60) % 100
-        with (folder / f"{name}.bin").open("wb") as file:
-            file.write(records.tobytes())
-            file.truncate(count * 3074)
-    for kind, count in (("coarse", 20), ("fine", 100)):
-        (folder / f"{kind}_label_names.txt").write_text("".join(f"name{number}\n" for number in range(count)))
-    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+    monkeypatch.setenv("CROSSEXAM_DATA", str(data_folders.cifar100(tmp_path, 60)))
 
 
 @pytest.mark.usefixtures("_cifar100")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from torch import nn
 
 from baselines.models import conv_net, wide_resnet
 from reference.corruptions import NAMES
-from suites.robust_mean_teacher import experiments, method, official, streams
+from suites.robust_mean_teacher import contenders, corruptions, experiments, method, networks, on_corruptions, on_digits
 from suites.robust_mean_teacher.augmentation import SecondView
+from tests.suites import data_folders
 
 CPU = torch.device("cpu")
 
@@ -28,22 +28,6 @@ def adapted(**options) -> method.RobustMeanTeacher:
     model, prototypes = conv_net(5, (6, 8)), torch.randn(5, 8)
     options = {"augment": lambda images: images.flip(-1), **options}
     return method.RobustMeanTeacher(model, "fc", prototypes, lambda p: torch.optim.SGD(p, lr=0.1), **options)
-
-
-def test_symmetric_cross_entropy_by_hand() -> None:
-    student, teacher = torch.tensor([[0.25, 0.75]]).log(), torch.tensor([[0.5, 0.5]]).log()
-    forward = -0.5 * (math.log(0.25) + math.log(0.75))
-    backward = math.log(2)
-    for alpha in (0.0, 0.5, 1.0):
-        expected = torch.tensor([(1 - alpha) * forward + alpha * backward])
-        torch.testing.assert_close(method.symmetric_cross_entropy(student, teacher, alpha), expected)
-
-
-def test_contrastive_loss_by_hand() -> None:
-    """Two samples, three views, all rows of a sample alike, and samples at right angles; temperature 1."""
-    rows = torch.eye(2)
-    expected = math.log(2 + 3 * math.exp(-1))
-    assert float(method.contrastive_loss([rows, rows, rows], 1.0)) == pytest.approx(expected)
 
 
 def test_batch_norm_reads_the_batch_in_eval_mode() -> None:
@@ -122,33 +106,33 @@ def test_second_view_mirrors_half_of_the_time_or_never() -> None:
 
 
 def test_strengths_lead_from_the_clean_image_to_the_full_corruption() -> None:
-    images = streams.digits_split(0).judge[0][:50]
-    for name, corrupt in streams.CORRUPTIONS.items():
+    images = on_digits.digits_split(0).judge[0][:50]
+    for name, corrupt in corruptions.CORRUPTIONS.items():
         changes = []
         for strength in (0.2, 0.6, 1.0):
             found = corrupt(images, strength, torch.Generator().manual_seed(0)).clamp(0, 1)
             assert found.shape == images.shape
             changes.append(float((found - images).abs().mean()))
         assert 0 < changes[0] < changes[1] < changes[2], name
-    torch.testing.assert_close(streams.CORRUPTIONS["contrast"](images, 1.0, torch.Generator()), 0.35 + 0.3 * images)
+    torch.testing.assert_close(corruptions.CORRUPTIONS["contrast"](images, 1.0, torch.Generator()), 0.35 + 0.3 * images)
 
 
-def test_splits_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = streams.digits_split(0)
+def test_splits_do_not_overlap() -> None:
+    split = on_digits.digits_split(0)
     assert [len(part[1]) for part in (split.train, split.tune, split.judge)] == [1000, 200, 597]
     rows = torch.cat([part[0] for part in (split.train, split.tune, split.judge)]).flatten(1)
-    assert len(rows.unique(dim=0)) == len(streams.digits_split(1).train[0]) + 797  # no digit occurs twice
-    ordered = streams.by_class(split.judge)[1]
+    assert len(rows.unique(dim=0)) == len(on_digits.digits_split(1).train[0]) + 797  # no digit occurs twice
+    ordered = on_digits.by_class(split.judge)[1]
     assert torch.equal(ordered, ordered.sort().values)
 
 
 def test_tuning_stream_and_last_batches() -> None:
-    split = streams.digits_split(0)
-    tune = streams.batches(split.tune, streams.OTHER_CORRUPTIONS, 0)
+    split = on_digits.digits_split(0)
+    tune = on_digits.corrupted(split.tune, 0, tuning=True)
     assert len(tune) == 6 * 4
     assert all(float(images.min()) >= 0 and float(images.max()) <= 1 for images, _ in tune)
-    assert not set(streams.OTHER_CORRUPTIONS) & set(streams.CORRUPTIONS)
-    lone = streams.batches((split.judge[0][:51], split.judge[1][:51]), streams.CORRUPTIONS, 0)
+    assert not set(corruptions.OTHER_CORRUPTIONS) & set(corruptions.CORRUPTIONS)
+    lone = on_digits.corrupted((split.judge[0][:51], split.judge[1][:51]), 0)
     assert [len(labels) for _, labels in lone] == [50] * 6
 
 
@@ -160,13 +144,13 @@ def finite(metrics: dict) -> None:
 def test_digits_end_to_end(tmp_path: Path) -> None:
     torch.manual_seed(0)
     file = tmp_path / "source.safetensors"
-    save_file(streams.network("batch").state_dict(), file)
-    options = {"seed": 1000, "device": CPU, "norm": "batch", "momentum": 0.99, "source": file}
+    save_file(on_digits.network("batch").state_dict(), file)
+    options = {"seed": 1000, "norm": "batch", "momentum": 0.99, "source": file}
     for arm in ("bn", "mt_sce", "rmt"):
         finite(experiments.continual(arm=arm, **options))
     finite(experiments.correlated(arm="source", **options))
     finite(experiments.long_stream(arm="tent", rounds=2, **options))
-    assert experiments.tuned(arm="tent", **options)["rate"] in streams.RATES
+    assert experiments.tuned(arm="tent", **options)["rate"] in contenders.RATES
 
 
 # The full protocols, on the CPU, with small networks and random weights.
@@ -176,22 +160,8 @@ def test_digits_end_to_end(tmp_path: Path) -> None:
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CIFAR-10 and -100, their corrupted sets and ImageNet in their formats: a few pictures of noise, the rest zeros."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-
-    def records(path: Path, size: int, label_bytes: int, classes: int, count: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise = rng.integers(0, 256, (count, label_bytes + 3072), dtype=np.uint8)
-        noise[:, :label_bytes] = (np.arange(count) % classes)[:, None]
-        with path.open("wb") as file:
-            file.write(noise.tobytes())
-            file.truncate(size * (label_bytes + 3072))
-
-    folder = root / "cifar10" / "cifar-10-batches-bin"
-    for name in [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]:
-        records(folder / name, 10_000, 1, 10, 300)
-    for name, size in (("train.bin", 50_000), ("test.bin", 10_000)):
-        records(root / "cifar100" / "cifar-100-binary" / name, size, 2, 100, 300)
-    names = "\n".join(f"class{number}" for number in range(100))
-    (root / "cifar100" / "cifar-100-binary" / "fine_label_names.txt").write_text(names)
+    data_folders.cifar10(root, 300)
+    data_folders.cifar100(root, 300)
     for name, inner, classes in (("cifar10-c", "CIFAR-10-C", 10), ("cifar100-c", "CIFAR-100-C", 100)):
         folder = root / name / inner
         folder.mkdir(parents=True)
@@ -230,12 +200,12 @@ def tiny(num_classes: int, classifier: str) -> nn.Sequential:
 
 
 @pytest.fixture
-def full(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def full(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data folder, with published weights replaced by random ones of small networks, in the published format."""
     monkeypatch.setenv("CROSSEXAM_DATA", str(data_folder))
-    monkeypatch.setattr(official, "wide_resnet", lambda depth, width: wide_resnet(10, 1))
-    monkeypatch.setattr(official, "resnext29", lambda classes: tiny(classes, "classifier"))
-    monkeypatch.setattr(official.torchvision.models, "resnet50", lambda: tiny(1000, "fc"))
+    monkeypatch.setattr(on_corruptions, "wide_resnet", lambda depth, width: wide_resnet(10, 1))
+    monkeypatch.setattr(on_corruptions, "resnext29", lambda classes: tiny(classes, "classifier"))
+    monkeypatch.setattr("torchvision.models.resnet50", lambda: tiny(1000, "fc"))
     torch.manual_seed(0)
     prefixed = {f"module.{name}": value for name, value in wide_resnet(10, 1).state_dict().items()}
     for name, file, found in (
@@ -249,32 +219,34 @@ def full(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         (data_folder / name).mkdir(exist_ok=True)
         torch.save(found, data_folder / name / file)
-    return data_folder
 
 
+@pytest.mark.usefixtures("full")
 @pytest.mark.parametrize(
-    ("arm", "order"),
-    [("source", "mixed"), ("bn", "continual"), ("tent", "mixed"), ("rmt", "mixed"), ("rmt_full", "continual")],
+    ("name", "arm", "order", "limit"),
+    [
+        ("cifar10_c", "source", "mixed", 20),
+        ("cifar10_c", "bn", "continual", 20),
+        ("cifar10_c", "tent", "mixed", 20),
+        ("cifar10_c", "rmt", "mixed", 20),
+        ("cifar10_c", "rmt_full", "continual", 20),
+        ("cifar100_c", "bn", "mixed", 200),
+        ("cifar100_c", "rmt", "continual", 200),
+        ("imagenet_c", "source", "continual", 0),
+        ("imagenet_c", "rmt", "mixed", 0),
+        ("imagenet_c", "rmt", "continual", 0),
+    ],
 )
-def test_cifar10_c_from_disk(full: Path, arm: str, order: str) -> None:
-    finite(experiments.cifar10_c(arm=arm, seed=1000, device=CPU, order=order, limit=20))
+def test_official_benchmarks_from_disk(name: str, arm: str, order: str, limit: int) -> None:
+    finite(getattr(experiments, name)(arm=arm, seed=1000, device=CPU, order=order, limit=limit))
 
 
-@pytest.mark.parametrize(("arm", "order"), [("bn", "mixed"), ("rmt", "continual")])
-def test_cifar100_c_from_disk(full: Path, arm: str, order: str) -> None:
-    finite(experiments.cifar100_c(arm=arm, seed=1000, device=CPU, order=order, limit=200))
-
-
-@pytest.mark.parametrize(("arm", "order"), [("source", "continual"), ("rmt", "mixed"), ("rmt", "continual")])
-def test_imagenet_c_from_disk(full: Path, arm: str, order: str) -> None:
-    finite(experiments.imagenet_c(arm=arm, seed=1000, device=CPU, order=order, limit=0))
-
-
-def test_cifar10_with_corruptions_made_here(full: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(official, "EIGHT", ("gaussian_noise", "fog"))
+@pytest.mark.usefixtures("full")
+def test_cifar10_with_corruptions_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_corruptions, "EIGHT", ("gaussian_noise", "fog"))
     weights, stream = tmp_path / "weights.safetensors", tmp_path / "stream.safetensors"
     save_file(experiments.cifar_source(seed=1000, device=CPU, epochs=2, limit=300), weights)
-    found = experiments.cifar_stream(seed=1000, device=CPU, limit=12)
+    found = experiments.cifar_stream(seed=1000, limit=12)
     assert found["images"].shape == (2, 12, 3, 32, 32)
     assert found["images"].dtype == torch.uint8
     save_file(found, stream)
@@ -283,19 +255,20 @@ def test_cifar10_with_corruptions_made_here(full: Path, tmp_path: Path, monkeypa
         finite(experiments.cifar10_corrupted(arm=arm, seed=1000, device=CPU, **options))
 
 
-def test_every_seed_shuffles_on_its_own_and_nothing_is_lost(full: Path) -> None:
-    pool = official.load("cifar10-c", "fog-5", limit=20)
+@pytest.mark.usefixtures("full")
+def test_every_seed_shuffles_on_its_own_and_nothing_is_lost() -> None:
+    pool = on_corruptions.load("cifar10-c", "fog-5", limit=20)
     orders = [torch.randperm(20, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
     first, second = (torch.cat([labels for _, labels in pool.batches(order, 8, CPU)]) for order in orders)
     assert first.tolist() != second.tolist()
     assert sorted(first.tolist()) == sorted(second.tolist()) == sorted(pool.labels.tolist())
-    both = official.joined([pool, pool])
+    both = on_corruptions.joined([pool, pool])
     assert len(both) == 40
     assert torch.equal(both.pictures[torch.tensor([25])], pool.pictures[torch.tensor([5])])
 
 
 def test_resnext_has_the_names_and_size_of_the_published_weights() -> None:
-    model = official.resnext29(100)
+    model = networks.resnext29(100)
     names = set(model.state_dict())
     assert {"conv_1_3x3.weight", "stage_1.0.downsample.1.weight", "stage_3.2.bn_reduce.running_mean"} <= names
     assert {"stage_2.0.conv_conv.weight", "classifier.bias"} <= names

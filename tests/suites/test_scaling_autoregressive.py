@@ -15,6 +15,7 @@ from suites.scaling_autoregressive.method import Architecture
 from suites.scaling_autoregressive.networks import Decoder, Examples, Recipe, row_losses, train_family, weights
 from suites.scaling_autoregressive.on_grounds import MarkovSource
 from suites.scaling_autoregressive.on_images import image_examples, image_tokens
+from tests.suites import data_folders
 
 CPU = torch.device("cpu")
 
@@ -99,25 +100,9 @@ def test_matched_gaps_by_hand() -> None:
     assert gaps["gap_at_step"] == pytest.approx(np.mean([1 / 4, 1 / 3, 1 / 2]))
 
 
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CIFAR-10 in its format: records of noise, the rest of its size in zeros."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    folder = root / "cifar10" / "cifar-10-batches-bin"
-    folder.mkdir(parents=True)
-    for name in [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]:
-        records = rng.integers(0, 256, (200, 3073), dtype=np.uint8)
-        records[:, 0] = np.arange(200) % 10
-        with (folder / name).open("wb") as file:
-            file.write(records.tobytes())
-            file.truncate(10_000 * 3073)
-    return root
-
-
 @pytest.mark.parametrize("arm", ["pretrained", "scratch"])
-def test_cifar10_from_disk(arm: str, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CROSSEXAM_DATA", str(data_folder))
+def test_cifar10_from_disk(arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSEXAM_DATA", str(data_folders.cifar10(tmp_path, 200)))
     metrics = experiments.cifar10(arm=arm, seed=1000, device=CPU, depths=2, epochs=1, limit=160)
     finite(metrics)
     assert ("spearman" in metrics) == (arm == "pretrained")

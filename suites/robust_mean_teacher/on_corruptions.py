@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
 import reference
-from baselines.adaptation import (
-    Adapter,
-    BatchStatistics,
-    MeanTeacher,
-    Source,
-    Tent,
-    cross_entropy,
-    error_rate,
-)
+from baselines.adaptation import Adapter, MakeOptimizer, error_rate
 from baselines.models import wide_resnet
 from baselines.training import cosine, crop_and_flip, fit, step_count, supervised
-from reference.corruptions import NAMES, corrupt
-from reference.imagenet import ImageFiles
 from suites.robust_mean_teacher import method
-from suites.robust_mean_teacher.augmentation import SecondView
+from suites.robust_mean_teacher.contenders import BASELINES, Data, baseline, second_view
+from suites.robust_mean_teacher.exact import Metrics
+from suites.robust_mean_teacher.networks import Normalised, resnext29
 
-Data = tuple[torch.Tensor, torch.Tensor]
+if TYPE_CHECKING:
+    from reference.imagenet import ImageFiles
+
 PROTOTYPE_SAMPLES = 100_000
 WARM_UP_SAMPLES = 50_000
 EIGHT = (
@@ -66,21 +59,20 @@ class Pool:
 def load(name: str, split: str, limit: int = 0) -> Pool:
     """A set of the catalogue; only its first `limit` pictures, if given."""
     found = reference.load(name, split=split)
-    keep = torch.arange(len(found))[: limit or None]
-    if isinstance(found, ImageFiles):
-        paths = tuple(found.paths[number] for number in keep.tolist())
-        return Pool(ImageFiles(paths, found.labels[keep], found.classes), found.labels[keep], len(found.classes))
-    return Pool(found.images[keep], found.labels[keep], len(found.classes))
+    keep = slice(limit or None)
+    labels = found.labels[keep]
+    listed = hasattr(found, "paths")  # pictures that stay files until they are needed
+    pictures = replace(found, paths=found.paths[keep], labels=labels) if listed else found.images[keep]
+    return Pool(pictures, labels, len(found.classes))
 
 
 def joined(pools: list[Pool]) -> Pool:
     """All pictures of several pools."""
-    labels, classes = torch.cat([pool.labels for pool in pools]), pools[0].classes
-    pictures = [pool.pictures for pool in pools]
-    if isinstance(pictures[0], ImageFiles):
-        paths = itertools.chain.from_iterable(files.paths for files in pictures)
-        return Pool(ImageFiles(tuple(paths), labels, pictures[0].classes), labels, classes)
-    return Pool(torch.cat(pictures), labels, classes)
+    labels, pictures = torch.cat([pool.labels for pool in pools]), [pool.pictures for pool in pools]
+    if isinstance(pictures[0], torch.Tensor):
+        return Pool(torch.cat(pictures), labels, pools[0].classes)
+    paths = itertools.chain.from_iterable(files.paths for files in pictures)
+    return Pool(replace(pictures[0], paths=tuple(paths), labels=labels), labels, pools[0].classes)
 
 
 @dataclass(frozen=True)
@@ -89,22 +81,16 @@ class Setup:
 
     model: nn.Module
     classifier: str
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    optimizer: MakeOptimizer
     batch: int
     source: Pool
     device: torch.device
 
     def adapter(self, arm: str, seed: int) -> Adapter:
         """The adapter that an arm names; "rmt" is source-free, "rmt_replay" replays, "rmt_full" warms up as well."""
-        if arm == "source":
-            return Source(self.model)
-        if arm == "bn":
-            return BatchStatistics(self.model)
-        if arm == "tent":
-            return Tent(self.model, self.optimizer)
-        view, setting = SecondView(seed), method.Setting()
-        if arm == "mt_ce":
-            return MeanTeacher(self.model, cross_entropy, self.optimizer, setting.momentum, view)
+        setting = method.Setting()
+        if arm in BASELINES:
+            return baseline(arm, self.model, self.optimizer, setting.momentum, seed)
         generator = torch.Generator().manual_seed(seed)
 
         def shuffled() -> Iterator[Data]:
@@ -118,7 +104,7 @@ class Setup:
         torch.manual_seed(seed)  # the projector
         adapted = method.RobustMeanTeacher(
             self.model, self.classifier, prototypes, self.optimizer,
-            augment=view, setting=setting, replay=None if arm == "rmt" else endless,
+            augment=second_view(seed), setting=setting, replay=None if arm == "rmt" else endless,
         )  # fmt: skip
         if arm == "rmt_full":
             steps = min(WARM_UP_SAMPLES, len(self.source)) // self.batch
@@ -139,7 +125,7 @@ def momentum_sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 # CIFAR-10 with corruptions made here.
 
 
-def train_wide_resnet(seed: int, device: torch.device, epochs: int, limit: int) -> dict[str, torch.Tensor]:
+def cifar_source(*, seed: int, device: torch.device, epochs: int, limit: int) -> dict[str, torch.Tensor]:
     """WRN-16-4 on CIFAR-10 images in [0, 1]: SGD, a cosine after one epoch of warm-up, crops and mirror images."""
     train = load("cifar10", "train", limit)
     torch.manual_seed(seed)
@@ -157,17 +143,12 @@ def train_wide_resnet(seed: int, device: torch.device, epochs: int, limit: int) 
     return {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
 
 
-def corrupted_cifar10(seed: int, limit: int) -> dict[str, torch.Tensor]:
-    """uint8 (8, N, 3, 32, 32) test images and their labels."""
+def cifar_stream(*, seed: int, limit: int) -> dict[str, torch.Tensor]:
+    """CIFAR-10's test images under eight corruptions of severity 5, uint8 (8, N, 3, 32, 32), and their labels."""
+    from reference.corruptions import corrupt
+
     clean = load("cifar10", "test", limit)
     return {"images": torch.stack([corrupt(clean.pictures, name, 5, seed) for name in EIGHT]), "labels": clean.labels}
-
-
-def wide_resnet_setup(weights: Path, device: torch.device, limit: int) -> Setup:
-    """The trained WRN-16-4 and its training images."""
-    model = wide_resnet(16, 4)
-    model.load_state_dict(load_file(weights))
-    return Setup(model.to(device), "fc", adam, 200, load("cifar10", "train", limit), device)
 
 
 def read_stream(file: Path, seed: int, device: torch.device) -> Iterator[Data]:
@@ -178,57 +159,24 @@ def read_stream(file: Path, seed: int, device: torch.device) -> Iterator[Data]:
         yield from Pool(images, found["labels"], 10).batches(order, 200, device)
 
 
+def cifar10_corrupted(
+    *,
+    arm: str,
+    seed: int,
+    device: torch.device,
+    limit: int,
+    cifar_source: Path,
+    cifar_stream: Path,
+    **_: object,  # the epochs of the source model
+) -> Metrics:
+    """Eight in-process corruptions of CIFAR-10 in sequence."""
+    model = wide_resnet(16, 4)
+    model.load_state_dict(load_file(cifar_source))
+    prepared = Setup(model.to(device), "fc", adam, 200, load("cifar10", "train", limit), device)
+    return {"error": 100 * error_rate(prepared.adapter(arm, seed), read_stream(cifar_stream, seed, device))}
+
+
 # The official benchmarks.
-
-
-class Normalised(nn.Module):
-    """(x - mean) / std for each channel."""
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return (images - self.mean) / self.std
-
-
-class Bottleneck(nn.Module):
-    """ResNeXt's block with 4 groups of `width` / 64 * 32 channels, under the names of the published weights."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        inner, outputs = 2 * width, 4 * width
-        self.conv_reduce, self.bn_reduce = nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner)
-        self.conv_conv = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=4, bias=False)
-        self.bn = nn.BatchNorm2d(inner)
-        self.conv_expand, self.bn_expand = nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.downsample: nn.Module = nn.Identity()
-        if inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        inner = F.relu(self.bn_reduce(self.conv_reduce(images)))
-        inner = F.relu(self.bn(self.conv_conv(inner)))
-        return F.relu(self.downsample(images) + self.bn_expand(self.conv_expand(inner)))
-
-
-def resnext29(num_classes: int) -> nn.Sequential:
-    """ResNeXt-29 4x32d for CIFAR, under the names of the published weights. Classifier: `.classifier`."""
-    stages: list[tuple[str, nn.Module]] = []
-    for number, (inputs, width) in enumerate(((64, 64), (256, 128), (512, 256)), 1):
-        blocks = [
-            Bottleneck(inputs, width, 1 if number == 1 else 2),
-            *(Bottleneck(4 * width, width, 1) for _ in range(2)),
-        ]
-        stages.append((f"stage_{number}", nn.Sequential(*blocks)))
-    stem = [
-        ("conv_1_3x3", nn.Conv2d(3, 64, 3, padding=1, bias=False)),
-        ("bn_1", nn.BatchNorm2d(64)),
-        ("relu", nn.ReLU()),
-    ]
-    head = [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("classifier", nn.Linear(1024, num_classes))]
-    return nn.Sequential(OrderedDict([*stem, *stages, *head]))
 
 
 def setup(benchmark: str, device: torch.device, limit: int) -> Setup:
@@ -238,6 +186,8 @@ def setup(benchmark: str, device: torch.device, limit: int) -> Setup:
     elif benchmark == "cifar100":
         model, weights, classifier = resnext29(100), "robustbench-cifar100", "1.classifier"
     else:
+        import torchvision
+
         model, weights, classifier = torchvision.models.resnet50(), "torchvision-resnet50", "1.fc"
     found = reference.load(weights)
     model.load_state_dict({name: value for name, value in found.items() if name not in ("mu", "sigma")})
@@ -250,8 +200,10 @@ def setup(benchmark: str, device: torch.device, limit: int) -> Setup:
     return Setup(model.to(device), classifier, optimizer, batch, source, device)
 
 
-def benchmark(name: str, arm: str, seed: int, device: torch.device, order: str, limit: int) -> dict[str, float]:
+def benchmark(name: str, arm: str, seed: int, device: torch.device, order: str, limit: int) -> Metrics:
     """The error in percent over 15 corruptions of severity 5, one after the other ("continual") or "mixed"."""
+    from reference.corruptions import NAMES
+
     prepared, generator = setup(name, device, limit), torch.Generator().manual_seed(seed)
     pools = [load(f"{name}-c", f"{corruption}-5", limit) for corruption in NAMES]
     streams = [joined(pools)] if order == "mixed" else pools
@@ -260,3 +212,18 @@ def benchmark(name: str, arm: str, seed: int, device: torch.device, order: str, 
         pool.batches(order, prepared.batch, device) for pool, order in zip(streams, orders, strict=True)
     )
     return {"error": 100 * error_rate(prepared.adapter(arm, seed), stream)}
+
+
+def cifar10_c(*, arm: str, seed: int, device: torch.device, order: str, limit: int) -> Metrics:
+    """CIFAR-10-C with RobustBench's WRN-28-10."""
+    return benchmark("cifar10", arm, seed, device, order, limit)
+
+
+def cifar100_c(*, arm: str, seed: int, device: torch.device, order: str, limit: int) -> Metrics:
+    """CIFAR-100-C with RobustBench's ResNeXt-29."""
+    return benchmark("cifar100", arm, seed, device, order, limit)
+
+
+def imagenet_c(*, arm: str, seed: int, device: torch.device, order: str, limit: int) -> Metrics:
+    """ImageNet-C with torchvision's ResNet-50."""
+    return benchmark("imagenet", arm, seed, device, order, limit)
