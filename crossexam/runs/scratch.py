@@ -16,13 +16,11 @@ GRACE = 60.0
 
 
 class Scratch:
-    """A folder that this process owns: it holds a lock on a file in it, which the kernel frees with the process.
-
-    It lies among the system's temporary files, or in the folder `within`.
-    """
+    """A folder that this process owns: it holds a lock on a file in it, which the kernel frees with the process."""
 
     def __init__(self, within: str | None = None) -> None:
-        sweep()
+        within = within or tempfile.gettempdir()
+        sweep(within)
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=within))
         self._lock = os.open(self.folder / OWNER, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -32,9 +30,9 @@ class Scratch:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def sweep() -> None:
+def sweep(within: str) -> None:
     """Remove the folders of this user whose processes are gone."""
-    for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
+    for owner in Path(within).glob(f"{PREFIX}*/{OWNER}"):
         with suppress(OSError):
             found = owner.stat()
             if found.st_uid == os.getuid() and time.time() - found.st_mtime > GRACE and _abandoned(owner):

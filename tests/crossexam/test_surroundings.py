@@ -167,7 +167,7 @@ def test_the_scratch_of_a_killed_run_is_swept_and_no_other(tmp_path: Path, monke
         check=False,
     ).stdout.strip()  # fmt: skip
     assert Path(left).is_dir()
-    sweep()
+    sweep(str(tmp_path))
     assert not Path(left).exists()
     assert ours.folder.is_dir()
     ours.remove()
