@@ -162,6 +162,32 @@ def limits(*, seed: int) -> dict[str, float]:
     return worst
 
 
+def low_precision() -> dict[str, float]:
+    """One of 5, 1,000 and 128,000 scores stands out by 12 or 40 lam, and is the target or not; against float64.
+
+    A gap is relative to the loss where that is above 1. The derivative at the target is p*_y - 1 < 0.
+    """
+    worst = Worst()
+    for classes, spike, lam in itertools.product((5, 1000, 128_000), (12.0, 40.0), (1.0, 10.0, 50.0)):
+        for dtype, y in itertools.product((torch.float16, torch.bfloat16, torch.float32), ([3], [0])):
+            f, targets = torch.zeros(1, classes, dtype=dtype), torch.tensor(y)
+            f[0, 3] = spike * lam
+            wide = method.margins(f.double(), targets, 0.125)
+            expected = lam * ((wide / lam).logsumexp(1) - math.log(classes))
+            adaptive = method.ALDRKL(1, lam0=lam, margin=0.125)
+            for strength in (lam, torch.tensor([lam])):
+                value, gradient = with_gradient(lambda f: losses_of(f, targets, strength, 0.125), f)  # noqa: B023
+                worst.note(
+                    gap=gap((value.double() - expected) / expected.abs().clamp_min(1), 0.0),
+                    target_slope=gradient[0, y[0]] if dtype == torch.float32 else -math.inf,
+                )
+            value = adaptive(f, targets, targets * 0, reduction="none")
+            of_table = adaptive.lam.double()
+            expected = InnerProblem(wide, lam, 2.0).value(of_table)
+            worst.note(adaptive_gap=gap((value.double() - expected) / expected.abs().clamp_min(1), 0.0))
+    return worst
+
+
 def symmetry(*, seed: int) -> dict[str, float]:
     """The sum over all targets on 100 random problems of 25 rows, c = 0."""
     generator, worst = torch.Generator().manual_seed(seed), Worst()
@@ -296,7 +322,7 @@ class InnerProblem:
         return method.adaptive_lambda(self.delta, lam0=self.lam0, alpha=self.alpha)
 
     def value(self, lam: torch.Tensor) -> torch.Tensor:
-        """phi by logsumexp, independently of the method's form of it."""
+        """phi by logsumexp at every lam; the method has another form of it for large ones."""
         classes = self.delta.shape[1]
         soft_max = lam * ((self.delta / lam[..., None]).logsumexp(-1) - math.log(classes))
         return soft_max - self.alpha * math.log(classes) / (2 * self.lam0) * (lam - self.lam0) ** 2

@@ -16,16 +16,25 @@ from suites.ldr_loss.exact import (
     general_form,
     generalised_ce,
     limits,
+    low_precision,
     mean_absolute_error,
     symmetry,
 )
 from suites.ldr_loss.on_cifar import cifar100
-from suites.ldr_loss.on_letter import letter, letter_contrasts, letter_folds, trained, trained_folds
+from suites.ldr_loss.on_letter import (
+    letter,
+    letter_contrasts,
+    letter_folds,
+    letter_tuned,
+    trained,
+    trained_decays,
+    trained_folds,
+)
 
 __all__ = [
     "adaptive", "adaptive_spikes", "algorithm", "cifar100", "closed_form", "consistency", "crammer_singer",
-    "general_form", "generalised_ce", "letter", "letter_contrasts", "letter_folds", "limits", "linear_scores",
-    "mean_absolute_error", "symmetry", "trained", "trained_folds",
+    "general_form", "generalised_ce", "letter", "letter_contrasts", "letter_folds", "letter_tuned", "limits",
+    "linear_scores", "low_precision", "mean_absolute_error", "symmetry", "trained", "trained_decays", "trained_folds",
 ]  # fmt: skip
 
 

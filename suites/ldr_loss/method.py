@@ -18,11 +18,12 @@ whose stationary points are lam = lam0 - lam0 KL(p* || 1/K) / (alpha log K): con
 alpha > 1 keeps it at or above lam0 (1 - 1/alpha). Algorithm 1 takes one step of this map at each visit of an example
 and keeps lam in a table (`ALDRKL`).
 
-Shapes: scores (N, K) float, K >= 2; targets (N,) int64; delta and p (N, K); lam, psi and KL (N,).
+Shapes: scores (N, K) float, K >= 2; targets (N,) int64; delta and p (N, K); lam, psi and KL (N,). Scores of half
+precision are computed with, and their losses returned, in float32.
 
     loss = ALDRKL(examples=len(train))
     for inputs, targets, ids in batches:               # ids: rows of the training set
-        loss(normalised(model(inputs), softplus=False), targets, ids).backward()
+        loss(normalised(model(inputs), softplus=True), targets, ids).backward()
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+MODERATE = 10.0
+"""Up to this lam, what log K loses to rounding is not felt: in float32 2e-6 of a loss for 26 classes."""
 Penalty = Callable[[torch.Tensor], torch.Tensor]
 """R: p (N, K) -> (N,), convex and differentiable inside the simplex."""
 
 
 def margins(logits: torch.Tensor, targets: torch.Tensor, margin: float = 0.0) -> torch.Tensor:
     """delta_k = f_k - f_y + c 1[k != y], (N, K); exactly 0 at the target. Raises ValueError for what is no problem."""
-    _check(logits, targets, margin)
-    delta = logits - logits.gather(1, targets[:, None]) + margin
-    return delta.scatter(1, targets[:, None], 0.0)
+    logits, target = _checked(logits, targets, margin)
+    return (logits - target).scatter(1, targets[:, None], 0.0)
 
 
 def divergence(p: torch.Tensor) -> torch.Tensor:
@@ -137,33 +139,34 @@ def ldr_kl(
 
     Raises ValueError for wrong shapes or dtypes, a negative or NaN lam, a negative margin, targets out of range (CPU).
     """
-    _check(logits, targets, margin)
     if isinstance(lam, torch.Tensor):
         if lam.shape != targets.shape:
             raise ValueError(f"lam must be a number or of shape (N,), got {tuple(lam.shape)}")
     elif not lam >= 0:
         raise ValueError(f"lam must be at least 0, got {lam}")
-    # With g = f - c e_y, delta = g - g_y up to the same constant c in every entry, which g_y carries.
-    target = logits.gather(1, targets[:, None]) - margin
-    shifted = logits.scatter(1, targets[:, None], target) if margin else logits
-    return _reduce(_smooth_max(shifted, lam) - target.squeeze(1), reduction)
+    return _reduce(_smooth_max(margins(logits, targets, margin), lam), reduction)
 
 
-def _smooth_max(scores: torch.Tensor, lam: float | torch.Tensor) -> torch.Tensor:
-    """lam log mean_k exp(g_k / lam), (N,).
+def _smooth_max(delta: torch.Tensor, lam: float | torch.Tensor, at_most: float | None = None) -> torch.Tensor:
+    """lam log mean_k exp(delta_k / lam), (N,); `at_most` is a number that no lam of a tensor is above, if one is known.
 
-    As max + lam log1p(mean expm1((g - max) / lam)): logsumexp minus log K would lose to rounding what lam multiplies.
+    Up to MODERATE it is log-sum-exp less log K, which loses lam eps log K. Beyond that this would be felt, and it is
+    s + lam log1p(mean expm1((delta - s) / lam)), the same for every s. From the mean of delta the mean of expm1 is at
+    least 0 (Jensen), so that nothing cancels in log1p, as it would from the largest of many, with a mean next to -1.
+    Where one delta stands out so far that exp would overflow, s is 30 lam below it: exp(30) is more than classes.
     """
     if isinstance(lam, float | int):
         if lam == 0:
-            return scores.amax(1)
+            return delta.amax(1)
         if math.isinf(lam):
-            return scores.mean(1)
-        inside = lam
-    else:
-        inside = lam[:, None]
-    top = scores.detach().amax(1, keepdim=True)
-    return top.squeeze(1) + lam * torch.expm1((scores - top) / inside).mean(1).log1p()
+            return delta.mean(1)
+        at_most = lam
+    column = lam[:, None] if isinstance(lam, torch.Tensor) else lam
+    if at_most is not None and at_most <= MODERATE:
+        return lam * ((delta / column).logsumexp(1) - math.log(delta.shape[1]))
+    with torch.no_grad():
+        start = torch.maximum(delta.mean(1, keepdim=True), delta.amax(1, keepdim=True) - 30 * column)
+    return start.squeeze(1) + lam * torch.expm1((delta - start) / column).mean(1).log1p()
 
 
 def worst_label(delta: torch.Tensor, lam: float | torch.Tensor) -> torch.Tensor:
@@ -180,12 +183,18 @@ def adapted(delta: torch.Tensor, lam: torch.Tensor, *, lam0: float, alpha: float
 
 
 def _from_divergence(kl: torch.Tensor, classes: int, lam0: float, alpha: float) -> torch.Tensor:
-    return lam0 - lam0 * kl / (alpha * math.log(classes))
+    return lam0 - kl * (lam0 / (alpha * math.log(classes)))
 
 
-def adaptive_value(delta: torch.Tensor, lam: torch.Tensor, *, lam0: float, alpha: float) -> torch.Tensor:
-    """phi(lam) = lam log mean_k exp(delta_k / lam) - (alpha log K / (2 lam0)) (lam - lam0)^2, (N,)."""
-    return _smooth_max(delta, lam) - alpha * math.log(delta.shape[1]) / (2 * lam0) * (lam - lam0).square()
+def adaptive_value(
+    delta: torch.Tensor, lam: torch.Tensor, *, lam0: float, alpha: float, at_most: float | None = None
+) -> torch.Tensor:
+    """phi(lam) = lam log mean_k exp(delta_k / lam) - (alpha log K / (2 lam0)) (lam - lam0)^2, (N,).
+
+    A number that no lam is above, if one is known, makes it cheaper.
+    """
+    penalty = alpha * math.log(delta.shape[1]) / (2 * lam0) * (lam - lam0).square()
+    return _smooth_max(delta, lam, at_most) - penalty
 
 
 def adaptive_lambda(delta: torch.Tensor, *, lam0: float, alpha: float, iterations: int = 1000) -> torch.Tensor:
@@ -268,9 +277,10 @@ class ALDRKL(nn.Module):
         """The loss of a batch after one update of its lam: logits (N, K), targets (N,), ids (N,) int64."""
         delta = margins(logits, targets, self.margin)
         with torch.no_grad():
-            lam = self._updated(logits, delta, self.lam[ids].to(delta.dtype))
+            lam = self._updated(logits.to(delta.dtype), delta, self.lam[ids].to(delta.dtype))
             self.lam[ids] = lam.to(self.lam.dtype)
-        return _reduce(adaptive_value(delta, lam, lam0=self.lam0, alpha=self.alpha), reduction)
+        value = adaptive_value(delta, lam, lam0=self.lam0, alpha=self.alpha, at_most=self.lam0)
+        return _reduce(value, reduction)
 
     def _updated(self, logits: torch.Tensor, delta: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
         if self.labels == "paper":
@@ -287,7 +297,10 @@ def normalised(logits: torch.Tensor, *, softplus: bool) -> torch.Tensor:
 
     The order of the scores is kept. A row of zeros stays zero.
     """
-    return logits.shape[1] * F.normalize(F.softplus(logits) if softplus else logits, p=1.0, dim=1)
+    logits = _wide(logits)
+    g = F.softplus(logits) if softplus else logits
+    size = (g if softplus else g.abs()).mean(1, keepdim=True)
+    return g / size.clamp_min(torch.finfo(g.dtype).tiny)
 
 
 def _reduce(values: torch.Tensor, reduction: str) -> torch.Tensor:
@@ -296,18 +309,27 @@ def _reduce(values: torch.Tensor, reduction: str) -> torch.Tensor:
     return values if reduction == "none" else values.mean() if reduction == "mean" else values.sum()
 
 
-def _check(logits: torch.Tensor, targets: torch.Tensor, margin: float) -> None:
+def _checked(logits: torch.Tensor, targets: torch.Tensor, margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The scores, wide enough to compute with, and f_y - c, (N, 1)."""
     if logits.dim() != 2 or logits.shape[1] < 2 or not logits.is_floating_point():
         raise ValueError(f"logits must be floats of shape (N, K), K >= 2, got {logits.dtype} {tuple(logits.shape)}")
     if targets.shape != logits.shape[:1] or targets.dtype != torch.int64:
         raise ValueError(f"targets must be int64 of shape (N,), got {targets.dtype} {tuple(targets.shape)}")
     if not margin >= 0:
         raise ValueError(f"margin must be at least 0, got {margin}")
-    # On CUDA the look would stall the device, and its kernels assert the range themselves.
-    if targets.device.type == "cpu" and len(targets):
-        low, high = int(targets.min()), int(targets.max())
-        if not 0 <= low <= high < logits.shape[1]:
-            raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}, got {low}..{high}")
+    wide = _wide(logits)
+    try:
+        target = wide.gather(1, targets[:, None])
+    except RuntimeError as error:  # the kernel looks at the range anyway; a look of our own would be a second one
+        if "out of bounds" not in str(error):
+            raise
+        raise ValueError(f"targets must lie in 0..{logits.shape[1] - 1}: {error}") from error
+    return wide, target - margin if margin else target
+
+
+def _wide(logits: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32: it has no digits for lam log K + a rest."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _check_adaptive(lam0: float, alpha: float) -> None:

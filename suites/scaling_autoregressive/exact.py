@@ -406,7 +406,10 @@ def hulls(*, seed: int) -> dict[str, float]:
         "refused": refusals(
             lambda: Run(1.0, np.ones(3), np.ones(2)), lambda: Run(0.0, np.ones(2), np.ones(2)),
             lambda: Run(1.0, np.zeros(2), np.ones(2)), lambda: Run(1.0, np.ones((2, 2)), np.ones((2, 2))),
+            lambda: Run(1.0, np.ones(2), np.array([np.nan, 1])), lambda: Run(1.0, np.array([1, np.inf]), np.ones(2)),
+            lambda: Run(1.0, np.ones(2), np.array([1.0, 0.0])), lambda: Run(np.nan, np.ones(2), np.ones(2)),
             lambda: method.size_law(points),
+            lambda: method.size_law(Frontier(three, np.array([3.0, 2.0, 1.0]), np.array([1e3, 1e4, 1e4]))),
         ),
     }  # fmt: skip
 
@@ -436,8 +439,8 @@ def resampling(*, seed: int) -> dict[str, float]:
         "paired_spread": float(paired.std()),
         "unpaired_spread": float(unpaired.std()),
         "direct_gap": gap(direct, unpaired[[0, 59]]),
-        "left_out": float(len(drawn(losses[:1], 3, sizes[:1], tokens[:1]))),
-        "two_sizes": float(len(drawn(losses[::11], 3, sizes[::11], tokens[::11]))),
+        "left_out": float(len(drawn(losses[::11], 3, sizes[::11], tokens[::11]))),
+        "three_sizes": float(len(drawn(losses[::5], 3, sizes[::5], tokens[::5]))),
         "repeat_gap": gap(unpaired, drawn(apart, 60)),
         "lowest_gap": gap(np.ravel(lowest), [5.0, 1.5]),
         "refused": refusals(

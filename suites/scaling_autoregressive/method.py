@@ -136,7 +136,11 @@ def training_compute(size: float, tokens: float) -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """One learning curve: test losses (points,) of a model of N = size after so many tokens (points,)."""
+    """One learning curve: test losses (points,) of a model of N = size after so many tokens (points,).
+
+    Raises ValueError for other shapes and for what is not positive and finite: a single NaN loss, as of a run that
+    diverged, would hide every point of more compute from the frontier.
+    """
 
     size: float
     tokens: Array
@@ -145,8 +149,12 @@ class Run:
     def __post_init__(self) -> None:
         if np.shape(self.tokens) != np.shape(self.losses) or np.ndim(self.tokens) != 1:
             raise ValueError(f"{np.shape(self.losses)} losses for {np.shape(self.tokens)} points")
-        if self.size <= 0 or not np.all(np.asarray(self.tokens) > 0):
-            raise ValueError("size and tokens must be positive")
+        for name, values in (("size", self.size), ("tokens", self.tokens), ("losses", self.losses)):
+            values = np.asarray(values, dtype=float)
+            fit = np.isfinite(values) & (values > 0)
+            if not fit.all():
+                found = f"{values.flat[int(fit.argmin())]} at point {int(fit.argmin())} of N = {self.size}"
+                raise ValueError(f"{name} must be positive and finite, got {found}: leave out points that diverged")
 
 
 @dataclass(frozen=True)
@@ -201,10 +209,12 @@ def loss_law(frontier: Frontier) -> PowerLaw:
 def size_law(hull: Frontier) -> PowerLaw:
     """N_opt(C) = (C / c0)^b through the sizes that touch the hull: a line in logarithms.
 
-    As a `PowerLaw` it has scale c0 and exponent -b. Raises ValueError where one size alone touches the hull.
+    As a `PowerLaw` it has scale c0 and exponent -b. Raises ValueError where fewer than three sizes touch the hull: the
+    line through two says where one curve crosses another, and is no law.
     """
-    if len(np.unique(hull.size)) < 2:
-        raise ValueError("only one size touches the hull")
+    sizes = len(np.unique(hull.size))
+    if sizes < 3:
+        raise ValueError(f"{sizes} of the sizes touch the hull, and a law takes 3: train more sizes, or for longer")
     slope, intercept, _ = _line(np.log(hull.compute), np.log(hull.size))
     return PowerLaw(0.0, math.exp(-intercept / slope), -slope)
 
@@ -220,8 +230,8 @@ def bootstrap_size_exponents(
 ) -> Array:
     """b of `size_law` for `draws` resamplings of the test sequences, the same for all sizes and points.
 
-    Shapes: tokens (sizes, points), losses (sizes, points, sequences). Draws in which one size alone touches the hull
-    say nothing about b and are left out.
+    Shapes: tokens (sizes, points), losses (sizes, points, sequences). Draws in which fewer than three sizes touch
+    the hull say nothing about b and are left out.
     """
     tokens, losses = np.asarray(tokens, dtype=float), np.asarray(losses, dtype=float)
     if losses.shape[:2] != tokens.shape or len(sizes) != len(tokens) or losses.ndim != 3:
@@ -230,7 +240,7 @@ def bootstrap_size_exponents(
     for _ in range(draws):
         mean = losses[..., generator.integers(losses.shape[-1], size=losses.shape[-1])].mean(-1)
         hull = lower_hull(pareto_frontier([Run(*run) for run in zip(sizes, tokens, mean, strict=True)]))
-        if len(np.unique(hull.size)) > 1:
+        if len(np.unique(hull.size)) > 2:
             found.append(-size_law(hull).exponent)
     return np.array(found)
 

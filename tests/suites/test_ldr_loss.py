@@ -158,6 +158,19 @@ def test_letter(trained: Path) -> None:
     assert np.isfinite(list(contrasts.values())).all()
 
 
+def test_weight_decay_is_chosen_on_validation_data(tmp_path: Path) -> None:
+    # Results of 3 decays x 3 rates: the best of validation is the second decay's third rate.
+    validation = torch.arange(9.0).roll(-3)[:, None, None].expand(9, len(LOSSES), 1).contiguous()
+    validation[5] = 10
+    test = torch.arange(9.0)[:, None, None, None].expand(9, len(LOSSES), 1, 5).contiguous()
+    save_file({"validation": validation, "test": test}, tmp_path / "decays.safetensors")
+    found = experiments.letter_tuned(arm="gce", rows=0, epochs=0, trained_decays=tmp_path / "decays.safetensors")
+    assert found == {
+        "top1": 5.0, "weight_decay": 5e-4, "learning_rate": 1e-3,
+        "top1_fixed_0.005": 2.0, "top1_fixed_0.0005": 5.0, "top1_fixed_0": 8.0,
+    }  # fmt: skip
+
+
 def test_letter_folds(tmp_path: Path) -> None:
     if not get("letter").available:
         pytest.skip(f"data set 'letter' is absent: {get('letter').remedy}")
