@@ -429,7 +429,11 @@ def encoders(*, seed: int) -> dict[str, float]:
         both = _quantised_product(_quantised_product(y, layer.weight, layer.bias).tanh(), layer.weight, layer.bias)
         static = {"columns": columns, "weight_bits": None}
         return {
-            "encoder_gap": gap(quantised(), _encoder_by_hand(encoder, x)),
+            "encoder_gap": gap(quantised(), _encoder_by_hand(encoder, x, _quantised_product)),
+            "encoder_skipped_gap": gap(
+                method.quantise_(copy.deepcopy(encoder), skip=[f"layers.{i}.self_attn" for i in range(2)])(x),
+                _encoder_by_hand(encoder, x, F.linear),
+            ),
             "encoder_folded_gap": gap(quantised(**static, folded=True), quantised(**static)),
             "shared_gap": gap(method.quantise_(copy.deepcopy(twice))(y), both),
             **_attention_gaps(seed),
@@ -440,17 +444,19 @@ def _quantised_product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     return F.linear(method.crossquant(x, bits=8), method.quantise_weight(weight, bits=8), bias)
 
 
-def _encoder_by_hand(encoder: nn.TransformerEncoder, x: torch.Tensor) -> torch.Tensor:
-    """Norms after the sums, four heads, from the parameters as PyTorch keeps them."""
+def _encoder_by_hand(
+    encoder: nn.TransformerEncoder, x: torch.Tensor, product: Callable[..., torch.Tensor]
+) -> torch.Tensor:
+    """Norms after the sums, four heads, from the parameters as PyTorch keeps them; `product` is that of attention."""
     for layer in encoder.layers:
         attention, width = layer.self_attn, x.shape[-1]
         parts = (
-            _quantised_product(x, attention.in_proj_weight[rows], attention.in_proj_bias[rows])
+            product(x, attention.in_proj_weight[rows], attention.in_proj_bias[rows])
             for rows in torch.arange(3 * width).split(width)
         )
         query, key, value = (part.unflatten(-1, (4, -1)).transpose(1, 2) for part in parts)
         mixed = ((query @ key.mT / 2).softmax(-1) @ value).transpose(1, 2).flatten(-2)  # heads of width 4
-        x = layer.norm1(x + _quantised_product(mixed, attention.out_proj.weight, attention.out_proj.bias))
+        x = layer.norm1(x + product(mixed, attention.out_proj.weight, attention.out_proj.bias))
         hidden = _quantised_product(x, layer.linear1.weight, layer.linear1.bias).relu()
         x = layer.norm2(x + _quantised_product(hidden, layer.linear2.weight, layer.linear2.bias))
     return x
