@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from statistics import NormalDist
 
@@ -122,14 +123,23 @@ def library_tables() -> Metrics:
     woe, error = method.weight_of_evidence(goods, bads), method.woe_standard_error(goods, bads)
     strong = method.wald_interval(torch.tensor(0.1901), torch.tensor(0.0256))
     weak = method.wald_interval(torch.tensor(0.0040), torch.tensor(0.0035))
-    zero_rate = [float(method.rule_of_three(torch.zeros(1))) / n / (1 - 0.05 ** (1 / n)) for n in (100, 1000, 10**6)]
+    zero_rate = [
+        float(method.rule_of_three(torch.tensor([n]), torch.zeros(1))[1]) / n / (1 - 0.05 ** (1 / n))
+        for n in (100, 1000, 10**6)
+    ]
+    goods_only = torch.tensor([10, 4, 57, 3, 1])
+    filled = method.rule_of_three(torch.cat([goods_only, 0 * goods_only]), torch.cat([0 * goods_only, goods_only]))
+    without_event = method.woe_standard_error(*filled)
+    # The variance of log-odds at rate p is 1 / (n p (1 - p)); below p = 1 there is none, and the library takes 1.
+    by_rate = [1 / (n * (3 / n) * (1 - 3 / n)) if n > 3 else 1.0 for n in goods_only.tolist()]
     return {
         "woe_first": float(woe[0]), "woe_second": float(woe[1]),
         "se_first": float(error[0]), "se_second": float(error[1]),
         "slope_se": float(_slope_error(goods.double(), bads.double())),
         "strong_low": float(strong[0]), "strong_high": float(strong[1]),
         "weak_low": float(weak[0]), "weak_high": float(weak[1]),
-        "rule_of_three_ratio": zero_rate,
+        "rule_of_three_ratio": zero_rate, "se_without_event": float(without_event[0]),
+        "rule_of_three_gap": _gap(without_event, torch.tensor(by_rate * 2, dtype=torch.float64).sqrt()),
     }  # fmt: skip
 
 
@@ -156,6 +166,28 @@ def standard_errors(*, seed: int) -> Metrics:
         "gradient_gap": _gap(method.iv_variance(random_goods, random_bads) / by_gradient, torch.ones(())),
         "woe_gradient_gap": _gap(woe_variance / woe_by_gradient, torch.ones(())),
     }
+
+
+def error_gradients(*, seed: int) -> Metrics:
+    """Gradients of the standard errors of IV beside central differences: on random tables, and where p = q."""
+    generator = torch.Generator().manual_seed(seed)
+    goods, bads = _random_tables(20, 5, generator)
+    gaps = {}
+    for name, pair in (("gradient_gap", (goods, bads)), ("gap_where_equal", (goods, goods.clone()))):
+        differences = []
+        for form in FORMS.values():
+            inputs = [counts.clone().requires_grad_() for counts in pair]
+            slopes = torch.autograd.grad(method.iv_standard_error(*inputs, form).sum(), inputs)
+            for which, column in itertools.product((0, 1), range(5)):
+                step = torch.zeros_like(goods)
+                step[:, column] = 1e-3
+                ends = [
+                    method.iv_standard_error(pair[0] + sign * step * (which == 0), pair[1] + sign * step * which, form)
+                    for sign in (1, -1)
+                ]
+                differences.append(_gap(slopes[which][:, column], (ends[0] - ends[1]) / 2e-3))
+        gaps[name] = max(differences)
+    return gaps
 
 
 def coverage(*, seed: int, scale: int) -> Metrics:
@@ -424,7 +456,8 @@ def _slope_error(goods: torch.Tensor, bads: torch.Tensor) -> torch.Tensor:
 
 
 def _gap(found: torch.Tensor, expected: torch.Tensor | float) -> float:
-    return float((found - expected).detach().abs().max())
+    """The largest difference; that of NaN is infinite, which no bound lets pass."""
+    return float((found - expected).detach().abs().nan_to_num(nan=math.inf, posinf=math.inf).max())
 
 
 def _share(hits: torch.Tensor) -> float:

@@ -186,13 +186,11 @@ def protected_paths(table: Table, protected: Ints, seed: int) -> Metrics:
         for columns in subsets:
             train, test = (_subset_scores(columns, sizes, x_train, y_train, rows) for rows in (x_train, x_test))
             found[name].append([roc_auc_score(y_test, test), _score_iv(train, test, groups)])
-    summed = [float(cost[columns].sum()) for columns in removal]
     front_auc, front_iv = zip(*found["front"], strict=True)
     removal_auc, removal_iv = zip(*found["removal"], strict=True)
     return {
         "front_share": shares.tolist(), "front_auc": list(front_auc), "front_score_iv": list(front_iv),
-        "removal_auc": list(removal_auc), "removal_score_iv": list(removal_iv), "removal_summed_iv": summed,
-        "summed_rises": float(np.sum(np.diff(summed) >= 0)),
+        "removal_auc": list(removal_auc), "removal_score_iv": list(removal_iv),
         "front_auc_trend": float(spearmanr(shares, front_auc).statistic),
         "removal_score_iv_trend": float(spearmanr(np.arange(len(removal)), removal_iv).statistic),
     }  # fmt: skip

@@ -54,7 +54,8 @@ class TestEmptyCells:
             method.fill_empty(torch.tensor([-1.0]), torch.tensor([1.0]))
 
     def test_rule_of_three_replaces_zeros(self) -> None:
-        assert method.rule_of_three(torch.tensor([0, 7])).tolist() == [3.0, 7.0]
+        goods, bads = method.rule_of_three(torch.tensor([0, 7, 2]), torch.tensor([9, 5, 0]))
+        assert (goods.tolist(), bads.tolist()) == ([3.0, 7.0, 2.0], [6.0, 5.0, 2.0])
 
 
 class TestInference:
@@ -76,6 +77,35 @@ class TestInference:
     def test_one_bin_is_no_test(self) -> None:
         with pytest.raises(ValueError, match="two bins"):
             method.null_test(torch.tensor([3.0]), torch.tensor([2.0]))
+
+
+class TestTransforms:
+    """Everything on counts under vmap and a compiler that may not break its graph, and checked where values are seen."""
+
+    CALLS = (
+        method.weight_of_evidence,
+        method.information_value,
+        method.woe_standard_error,
+        method.iv_standard_error,
+        method.fill_empty,
+        method.rule_of_three,
+        method.null_test,
+        lambda goods, bads: method.upper_limit(method.information_value(goods, bads), 0.1),
+        lambda goods, bads: method.wald_interval(*(method.information_value(goods, bads),) * 2),
+    )
+
+    @pytest.mark.parametrize("call", CALLS)
+    def test_vmap_and_fullgraph(self, call) -> None:
+        goods, bads = torch.rand(3, 4) + 1, torch.rand(3, 4) + 1
+        torch.testing.assert_close(torch.func.vmap(call)(goods, bads), call(goods, bads))
+        torch._dynamo.reset()
+        compiled = torch.compile(call, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(goods, bads), call(goods, bads))
+
+    def test_error_of_equal_shares_has_a_gradient(self) -> None:
+        goods = torch.tensor([3.0, 7.0, 2.0], requires_grad=True)
+        (slope,) = torch.autograd.grad(method.iv_standard_error(goods, 2 * goods.detach()), goods)
+        assert slope.isfinite().all()
 
 
 class TestBins:
@@ -132,6 +162,42 @@ class TestScorecard:
         bins = scorecard.fit_bins(table, target, how)
         for column, size in zip(bins(table).T, bins.sizes, strict=True):
             assert np.bincount(column, minlength=size).min() >= 0.05 * len(table)
+
+    @pytest.mark.parametrize("how", list(scorecard.EDGES))
+    @pytest.mark.parametrize("share", [0.2, 0.01])
+    def test_missing_values(self, table: pd.DataFrame, target: np.ndarray, how: str, share: float) -> None:
+        """Many are a bin of their own, with the IV of a category "missing"; a few join another; the rest stays."""
+        gone = np.random.default_rng(3).random(400) < share
+        holed = table.mask(np.stack([gone, gone], axis=1))
+        bins = scorecard.fit_bins(holed, target, how)
+        assert set(bins.columns) == {"amount", "purpose"}
+        named = scorecard.fit_bins(holed.assign(purpose=holed["purpose"].fillna("missing")), target, how)
+        binned = bins(holed)
+        assert binned[:, 1].tolist() == named(holed.fillna({"purpose": "missing"}))[:, 1].tolist()
+        (label,) = set(binned[gone, 0])
+        assert (label in binned[~gone, 0]) == (share < scorecard.MIN_SHARE)
+        assert bins.categorical == ([1] if share < scorecard.MIN_SHARE else [0, 1])
+        assert all(np.isfinite(one).all() for one in scorecard.raw_design(holed, table))
+
+    @pytest.mark.parametrize("how", list(scorecard.EDGES))
+    def test_every_dtype_has_its_information(self, how: str) -> None:
+        """One flag as booleans, numbers, codes and categories, nullable or not: the same IV."""
+        flag = np.arange(400) % 4 == 0
+        target = (np.random.default_rng(0).random(400) < 0.2 + 0.5 * flag).astype(np.int64)
+        plain = pd.Series(flag)
+        table = pd.DataFrame(
+            {
+                "bool": plain, "boolean": plain.astype("boolean"), "int": plain.astype(int), "Int64": plain.astype("Int64"),
+                "float": plain.astype(float), "object": plain.astype(object), "codes": plain.astype(int).astype("category"),
+                "category": plain.map({True: "yes", False: "no"}).astype("category"),
+                "string": plain.map({True: "yes", False: "no"}).astype("string"),
+            }
+        )  # fmt: skip
+        for name in table:
+            bins = scorecard.fit_bins(table[[name]], target, how)
+            iv = scorecard.iv_per_column(bins(table[[name]]), bins.sizes, target)
+            counts = method.bin_counts(torch.from_numpy(flag.astype(np.int64)), torch.from_numpy(target), 2)
+            assert iv == pytest.approx([float(method.information_value(*counts))]), name
 
     def test_unseen_category_goes_to_the_largest_bin(self) -> None:
         bins = scorecard.CategoryBins({"a": 0, "b": 1}, largest=1)
