@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from baselines.losses import expectation, kl_divergence, widened
+
 Adapter = Callable[[torch.Tensor], torch.Tensor]
 Consistency = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(student logits, teacher logits), both (B, K) -> loss of each sample, (B,)."""
@@ -125,16 +127,15 @@ class MeanTeacher:
 
 
 def cross_entropy(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """H(q, p) = - sum_k q_k log p_k. Against a fixed teacher it has the gradient of KL(q || p)."""
-    return -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1)
+    """H(q, p) = - sum_k q_k log p_k, 0 log 0 = 0. Against a fixed teacher it has the gradient of KL(q || p)."""
+    return -expectation(widened(teacher).softmax(-1), widened(student).log_softmax(-1))
 
 
 def squared_error(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """sum_k (p_k - q_k)^2."""
-    return (student.softmax(-1) - teacher.softmax(-1)).square().sum(-1)
+    return (widened(student).softmax(-1) - widened(teacher).softmax(-1)).square().sum(-1)
 
 
 def reverse_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """KL(p || q)."""
-    log_p, log_q = student.log_softmax(-1), teacher.log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    """KL(p || q): inf where the teacher excludes a class that the student does not."""
+    return kl_divergence(widened(student).log_softmax(-1), widened(teacher).log_softmax(-1))

@@ -1,6 +1,8 @@
 """Calibration after training: maps from logits to probabilities that are fitted on validation data.
 
-A calibrator is called with logits (N, K) and returns probabilities (N, K). Logits are taken in float64.
+A calibrator is called with logits (N, K) and returns probabilities (N, K). Logits are taken in float64; -inf is a class
+of probability 0. Fits raise ValueError for no examples, for logits that are NaN or inf, and for labels out of range or
+of a class of probability 0.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from baselines.losses import checked, require, visible
+
 Calibrator = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -20,6 +24,7 @@ def expected_calibration_error(probabilities: torch.Tensor, labels: torch.Tensor
 
     probabilities (N, K); labels int64 (N,). The bins of the confidence max_k p_k are ]0, 1/b], ..., ](b-1)/b, 1].
     """
+    require(not visible(probabilities) or not bool(probabilities.isnan().any()), "probabilities must be numbers", "NaN")
     confidence, predicted = probabilities.double().max(1)
     which = (confidence * bins).ceil().long().clamp(1, bins) - 1
     gaps = torch.zeros(bins, dtype=torch.float64, device=labels.device)
@@ -35,21 +40,39 @@ class Scaling:
     bias: torch.Tensor  # () or (K,)
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        return (logits.double() * self.weight + self.bias).softmax(-1)
+        return _scaled(logits, self.weight, self.bias).softmax(-1)
+
+
+def _scaled(logits: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """weight * z + bias, with the gradient of a class that cannot be left out."""
+    impossible = logits == -torch.inf
+    return (logits.double().masked_fill(impossible, 0) * weight + bias).masked_fill(impossible, -torch.inf)
+
+
+def _fittable(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The logits in float64, if something can be fitted to them."""
+    wide = checked(logits, labels).double()
+    require(len(wide) > 0, "a fit must have examples", len(wide))
+    require(bool((wide < torch.inf).all()), "logits must be numbers or -inf", "NaN or inf")
+    at_label = wide.gather(1, labels[:, None])
+    require(bool(at_label.isfinite().all()), "labels must be possible", "a label whose logit is -inf")
+    return wide
 
 
 def temperature_scaling(logits: torch.Tensor, labels: torch.Tensor) -> Scaling:
     """softmax(z / T) with the T > 0 of least negative log-likelihood; T is `1 / scaling.weight`."""
+    logits, zero = _fittable(logits, labels), torch.zeros((), dtype=torch.float64, device=logits.device)
     log_scale = torch.zeros((), dtype=torch.float64, device=logits.device, requires_grad=True)
-    _minimise(lambda: cross_entropy(logits.double() * log_scale.exp(), labels), [log_scale])
-    return Scaling(log_scale.detach().exp(), torch.zeros_like(log_scale))
+    _minimise(lambda: cross_entropy(_scaled(logits, log_scale.exp(), zero), labels), [log_scale])
+    return Scaling(log_scale.detach().exp(), zero)
 
 
 def vector_scaling(logits: torch.Tensor, labels: torch.Tensor) -> Scaling:
     """softmax(w * z + b) with a scale and a shift for each class, of least negative log-likelihood."""
+    logits = _fittable(logits, labels)
     weight = torch.ones(logits.shape[1], dtype=torch.float64, device=logits.device, requires_grad=True)
     bias = torch.zeros_like(weight, requires_grad=True)
-    _minimise(lambda: cross_entropy(logits.double() * weight + bias, labels), [weight, bias])
+    _minimise(lambda: cross_entropy(_scaled(logits, weight, bias), labels), [weight, bias])
     return Scaling(weight.detach(), bias.detach())
 
 
@@ -111,6 +134,6 @@ def _one_versus_rest(
     labels: torch.Tensor,
     fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
 ) -> OneVersusRest:
-    probabilities, truth = logits.double().softmax(-1).cpu().numpy(), labels.cpu().numpy()
+    probabilities, truth = _fittable(logits, labels).softmax(-1).cpu().numpy(), labels.cpu().numpy()
     classes = range(logits.shape[1])
     return OneVersusRest(tuple(fit(probabilities[:, k], (truth == k).astype(float)) for k in classes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from baselines.losses import Reduction, reduce, require
+from baselines.losses import Reduction, reduce, require, widened
 
 
 def supcon(
@@ -21,7 +21,7 @@ def supcon(
         labels: int64 (N,), shared by the views of an example.
         reduction: "none" gives (N,) or (N V,), view by view within an example.
 
-    Computed in float32 at least, also under autocast: s / T in half precision has too few digits.
+    Computed in float32 at least, also under autocast: s / T in half precision has too few digits. So is the result.
     """
     require(features.dim() in (2, 3), "features must be (N, D) or (N, V, D)", tuple(features.shape))
     require(labels.shape == features.shape[:1], "labels must have shape (N,)", tuple(labels.shape))
@@ -31,8 +31,7 @@ def supcon(
         labels = labels.repeat_interleave(features.shape[1])
     require(len(labels) >= 2, "a contrast needs at least two rows", len(labels))
     with torch.autocast(features.device.type, enabled=False):
-        wide = features.to(torch.promote_types(features.dtype, torch.float32)).reshape(len(labels), -1)
-        units = F.normalize(wide, dim=1)
+        units = F.normalize(widened(features).reshape(len(labels), -1), dim=1)
         itself = torch.eye(len(labels), dtype=torch.bool, device=features.device)
         similarity = (units @ units.T / temperature).masked_fill(itself, -torch.inf)
         positive = (labels[:, None] == labels) & ~itself
@@ -41,8 +40,8 @@ def supcon(
         counts = positive.sum(1)
         losses = -logs.sum(1) / counts.clamp_min(1)
     if reduction == "mean":
-        return (losses.sum() / (counts > 0).sum().clamp_min(1)).to(features.dtype)
-    return reduce(losses, reduction).to(features.dtype)
+        return losses.sum() / (counts > 0).sum().clamp_min(1)
+    return reduce(losses, reduction)
 
 
 def nt_xent(features: torch.Tensor, *, temperature: float = 0.5, reduction: Reduction = "mean") -> torch.Tensor:

@@ -2,8 +2,14 @@ r"""Classification losses that papers are compared with, as functions of logits.
 
 All have one contract: `loss(logits, targets, *, ..., reduction="mean")` with logits float (N, K), K >= 2, and targets
 int64 (N,) in 0..K-1. `reduction` is "mean" or "sum" (a scalar) or "none" (shape (N,)). p = softmax(logits), p_y is the
-probability of the target, e_y the one-hot target. The result has the dtype of the logits (under autocast float32, as
-torch's cross-entropy has). All start from the log-softmax, so that logits of any size give finite values and gradients.
+probability of the target, e_y the one-hot target. Half-precision logits are computed in float32, and the result is
+float32; otherwise it has the dtype of the logits. Without examples (N = 0) "mean" is NaN, "sum" 0 and "none" empty, as
+PyTorch has it.
+
+All start from the log-softmax, so that finite logits of any size give finite values and gradients. A logit of -inf is a
+class that cannot be: it has probability 0, and 0 log 0 = 0. Where its loss is infinite (cross-entropy of a target that
+cannot be, or with smoothing), the value is inf; the gradient is finite even there.
+
 Each raises ValueError for wrong shapes or dtypes, for parameters out of range, and on the CPU for targets out of range
 (on CUDA the look would stall the device, and its kernels assert the range themselves).
 """
@@ -31,11 +37,17 @@ def reduce(values: torch.Tensor, reduction: Reduction) -> torch.Tensor:
     raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-def check(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    """Raise ValueError unless these are logits (N, K) and targets (N,) as all losses here take them."""
+def checked(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The logits, in float32 at least. Raises ValueError unless both are as all losses here take them."""
     if logits.dim() != 2 or logits.shape[1] < 2 or not logits.is_floating_point():
         raise ValueError(f"logits must be floats of shape (N, K), K >= 2, got {logits.dtype} {tuple(logits.shape)}")
     check_targets(targets, *logits.shape)
+    return widened(logits)
+
+
+def widened(values: torch.Tensor) -> torch.Tensor:
+    """In float32 at least: half precision has no digits for 1 - p near 1, and three for a loss."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def check_targets(targets: torch.Tensor, count: int, classes: int) -> None:
@@ -68,8 +80,30 @@ def require(holds: bool, demand: str, value: object) -> None:
 
 def target_log_probability(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """log p_y, shape (N,)."""
-    check(logits, targets)
-    return F.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)
+    return F.log_softmax(checked(logits, targets), dim=1).gather(1, targets[:, None]).squeeze(1)
+
+
+def expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """sum_k p_k v_k over the last dimension; what has probability 0 adds nothing, even if its value is infinite."""
+    return (p * torch.where(p > 0, values, 0)).sum(-1)
+
+
+def kl_divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """KL(p || q) = sum_k p_k (log p_k - log q_k) over the last dimension; inf where q excludes what p has."""
+    return expectation(log_p.exp(), log_p - log_q)
+
+
+def weighted(weight: float, values: torch.Tensor) -> torch.Tensor:
+    """weight * values, and 0 for a weight of 0 even where a value is infinite."""
+    return weight * values if weight else torch.zeros_like(values)
+
+
+def finite(log_p: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (..., K) with a huge negative number for -inf: its exponential is 0 and its gradient 0, too.
+
+    K of them have a finite sum.
+    """
+    return log_p.clamp_min(torch.finfo(log_p.dtype).min / (4 * log_p.shape[-1]))
 
 
 # Cross-entropy and what is close to it.
@@ -79,7 +113,7 @@ def cross_entropy(
     logits: torch.Tensor, targets: torch.Tensor, *, label_smoothing: float = 0.0, reduction: Reduction = "mean"
 ) -> torch.Tensor:
     """-log p_y; with smoothing s the target is (1 - s) e_y + s/K (Szegedy et al. 2016). PyTorch's own."""
-    check(logits, targets)
+    logits = checked(logits, targets)
     require(0 <= label_smoothing <= 1, "label_smoothing must lie in [0, 1]", label_smoothing)
     return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction=reduction)
 
@@ -88,7 +122,7 @@ def logit_adjusted(
     logits: torch.Tensor, targets: torch.Tensor, *, prior: torch.Tensor, tau: float = 1.0, reduction: Reduction = "mean"
 ) -> torch.Tensor:
     """Cross-entropy of logits + tau log(prior); prior (K,), positive, is that of the classes (Menon et al. 2021)."""
-    check(logits, targets)
+    logits = checked(logits, targets)
     require(prior.shape == logits.shape[1:], "prior must have one entry a class", tuple(prior.shape))
     require(not visible(prior) or bool((prior > 0).all()), "prior must be positive", "a zero or less")
     return F.cross_entropy(logits + tau * prior.to(logits).log(), targets, reduction=reduction)
@@ -101,7 +135,7 @@ def focal(
     require(gamma >= 0, "gamma must be at least 0", gamma)
     log_p = target_log_probability(logits, targets)
     # The floor is the smallest normal number: it only keeps 0^(gamma - 1) out of the gradient.
-    complement = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
+    complement = (-torch.expm1(finite(log_p[:, None]).squeeze(1))).clamp_min(torch.finfo(log_p.dtype).tiny)
     return reduce(-(complement**gamma) * log_p, reduction)
 
 
@@ -126,14 +160,14 @@ def knowledge_distillation(
 
     T^2 keeps the gradient's scale. `teacher_logits` (N, K) get no gradient. weight lies in [0, 1], T > 0.
     """
-    check(logits, targets)
+    logits = checked(logits, targets)
     require(teacher_logits.shape == logits.shape, "teacher_logits must have the shape of logits", teacher_logits.shape)
     require(temperature > 0, "temperature must be positive", temperature)
     require(0 <= weight <= 1, "weight must lie in [0, 1]", weight)
-    student, teacher = (F.log_softmax(z / temperature, dim=1) for z in (logits, teacher_logits.detach()))
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
+    student, teacher = (F.log_softmax(z / temperature, dim=1) for z in (logits, widened(teacher_logits.detach())))
+    divergence = kl_divergence(teacher, student)
     hard = F.cross_entropy(logits, targets, reduction="none")
-    return reduce((1 - weight) * hard + weight * temperature**2 * divergence, reduction)
+    return reduce(weighted(1 - weight, hard) + weighted(weight * temperature**2, divergence), reduction)
 
 
 # Losses for noisy labels.
@@ -146,7 +180,7 @@ def mae(logits: torch.Tensor, targets: torch.Tensor, *, reduction: Reduction = "
 
 def mse(logits: torch.Tensor, targets: torch.Tensor, *, reduction: Reduction = "mean") -> torch.Tensor:
     """sum_k (e_yk - p_k)^2 = 1 - 2 p_y + ||p||^2, the Brier score (Ghosh et al. 2017)."""
-    check(logits, targets)
+    logits = checked(logits, targets)
     p = F.softmax(logits, dim=1)
     return reduce((p - F.one_hot(targets, logits.shape[1]).to(p.dtype)).square().sum(1), reduction)
 
@@ -201,7 +235,7 @@ def symmetric_ce(
     require(alpha >= 0 and beta >= 0, "alpha and beta must be at least 0", (alpha, beta))
     require(A < 0, "A, the value of log 0, must be negative", A)
     log_p = target_log_probability(logits, targets)
-    return reduce(-alpha * log_p + beta * A * torch.expm1(log_p), reduction)
+    return reduce(weighted(alpha, -log_p) + beta * A * torch.expm1(log_p), reduction)
 
 
 def rll(
@@ -211,7 +245,7 @@ def rll(
 
     Symmetric: its sum over all K targets is K log((1 + alpha)/alpha) (Patel & Sastry 2021).
     """
-    check(logits, targets)
+    logits = checked(logits, targets)
     require(alpha > 0, "alpha must be positive", alpha)
     logs = torch.log(alpha + F.softmax(logits, dim=1))
     target, others = logs.gather(1, targets[:, None]).squeeze(1), logits.shape[1] - 1
@@ -235,26 +269,28 @@ def jensen_shannon(
         weights: w_1 (of the target), ..., w_M, positive, of sum 1.
         others: logits (N, K) of M - 2 more predictions for the same examples, such as other augmentations.
     """
-    check(logits, targets)
+    logits = checked(logits, targets)
     require(len(weights) == 2 + len(others), "weights must be one for the target and one a prediction", len(weights))
     require(min(weights) > 0 and abs(sum(weights) - 1) < 1e-6, "weights must be positive and of sum 1", weights)
     require(all(z.shape == logits.shape for z in others), "others must have the shape of logits", "another")
-    predictions = torch.stack([F.log_softmax(z, dim=1) for z in (logits, *others)])
-    logs = torch.tensor(weights, dtype=torch.float64).log().tolist()
+    predictions = torch.stack([finite(F.log_softmax(widened(z), dim=1)) for z in (logits, *others)])
+    logs = [math.log(weight) for weight in weights]
     mixture = torch.stack([log_w + log_p for log_w, log_p in zip(logs[1:], predictions, strict=True)]).logsumexp(0)
     at_target = torch.logaddexp(mixture.gather(1, targets[:, None]), mixture.new_full((), logs[0]))
     mixture = mixture.scatter(1, targets[:, None], at_target)
     divergence = -weights[0] * at_target.squeeze(1)
     for weight, log_p in zip(weights[1:], predictions, strict=True):
-        divergence = divergence + weight * F.kl_div(mixture, log_p, reduction="none", log_target=True).sum(1)
+        divergence = divergence + weight * kl_divergence(log_p, mixture)
     scale = -(1 - weights[0]) * math.log1p(-weights[0])
     return reduce(divergence / scale, reduction)
 
 
 def normalised_ce(logits: torch.Tensor, targets: torch.Tensor, *, reduction: Reduction = "mean") -> torch.Tensor:
-    """log p_y / sum_k log p_k, in [0, 1] and symmetric: its sum over all K targets is 1 (Ma et al. 2020)."""
-    check(logits, targets)
-    logs = F.log_softmax(logits, dim=1)
+    """log p_y / sum_k log p_k, in [0, 1] and symmetric: its sum over all K targets is 1 (Ma et al. 2020).
+
+    Of classes that cannot be, each as the target has the limit 1 / (their number), and any other target 0.
+    """
+    logs = finite(F.log_softmax(checked(logits, targets), dim=1))
     return reduce(logs.gather(1, targets[:, None]).squeeze(1) / logs.sum(1), reduction)
 
 
@@ -327,7 +363,7 @@ def crammer_singer(
     logits: torch.Tensor, targets: torch.Tensor, *, margin: float = 1.0, reduction: Reduction = "mean"
 ) -> torch.Tensor:
     """max(0, margin + max_{k != y} f_k - f_y) (Crammer & Singer 2001)."""
-    check(logits, targets)
+    logits = checked(logits, targets)
     target = logits.gather(1, targets[:, None])
     rival = logits.scatter(1, targets[:, None], -math.inf).amax(1)
     return reduce(F.relu(margin + rival - target.squeeze(1)), reduction)
@@ -336,6 +372,11 @@ def crammer_singer(
 def weston_watkins(
     logits: torch.Tensor, targets: torch.Tensor, *, margin: float = 1.0, reduction: Reduction = "mean"
 ) -> torch.Tensor:
-    """sum_{k != y} max(0, margin + f_k - f_y) (Weston & Watkins 1999): K times PyTorch's multi_margin_loss."""
-    check(logits, targets)
-    return logits.shape[1] * F.multi_margin_loss(logits, targets, margin=margin, reduction=reduction)
+    """sum_{k != y} max(0, margin + f_k - f_y) (Weston & Watkins 1999): K times PyTorch's multi_margin_loss.
+
+    Not by that: without examples its mean is whatever lay in memory.
+    """
+    logits = checked(logits, targets)
+    target = logits.gather(1, targets[:, None])
+    gaps = torch.where(logits > -math.inf, margin + logits - target, 0)  # both can be -inf
+    return reduce(F.relu(gaps).scatter(1, targets[:, None], 0).sum(1), reduction)

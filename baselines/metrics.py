@@ -46,33 +46,50 @@ def ndcg(
     """Mean over queries of nDCG@k; each query has scores and non-negative grades of its candidates, both (C,).
 
     The gain is the grade, as in trec_eval, or 2^grade - 1 ("exponential"). Candidates of equal score share the mean of
-    their gains. A query without a positive grade counts 0, as in trec_eval when every query is averaged.
+    their gains. A query without a positive grade counts 0, as in trec_eval when every query is averaged. Raises
+    ValueError that names the query for NaN, for negative grades, and for unequal numbers of scores and grades.
     """
 
     from sklearn.metrics import ndcg_score
 
-    _paired(scores, grades)
+    _rankable(scores, grades, k)
     if gain not in GAINS:
         raise ValueError(f"the gain is {' or '.join(GAINS)}, not '{gain}'")
-    if any(bool((grade < 0).any()) for grade in grades):
-        raise ValueError("grades below 0: what is judged as not relevant has grade 0")
-    gains = [grade.double() if gain == "linear" else 2.0 ** grade.double() - 1 for grade in grades]
-    pairs = zip(gains, scores, strict=True)
-    return float(
-        np.mean([ndcg_score(g[None].cpu(), s[None].double().cpu(), k=k) if g.any() else 0.0 for g, s in pairs])
-    )
+    found = []
+    for score, grade in zip(scores, grades, strict=True):
+        gains = grade.double() if gain == "linear" else 2.0 ** grade.double() - 1
+        if len(gains) < 2 or not gains.any():  # scikit-learn refuses to rank one candidate
+            found.append(float(gains.any()))
+            continue
+        places = score.double().unique(return_inverse=True)[1]  # the same order and ties, for scores of +-inf too
+        found.append(ndcg_score(gains[None].cpu(), places[None].double().cpu(), k=k))
+    return float(np.mean(found))
 
 
 def mrr(scores: Sequence[torch.Tensor], grades: Sequence[torch.Tensor], k: int | None = 10) -> float:
     """Mean over queries of 1 / rank of the first candidate with a positive grade; 0 where none is among the first k.
 
-    Candidates of equal score rank in the order in which they stand.
+    Candidates of equal score rank in the order in which they stand. Raises ValueError as `ndcg` does.
     """
-    _paired(scores, grades)
+    _rankable(scores, grades, k)
     ranked = [
         grade[score.argsort(descending=True, stable=True)][:k] > 0 for score, grade in zip(scores, grades, strict=True)
     ]
     return float(np.mean([1 / (1 + int(found.int().argmax())) if found.any() else 0.0 for found in ranked]))
+
+
+def _rankable(scores: Sequence[torch.Tensor], grades: Sequence[torch.Tensor], k: int | None) -> None:
+    _paired(scores, grades)
+    if k is not None and k < 1:
+        raise ValueError(f"k is at least 1, or None for all candidates, not {k}")
+    for query, (score, grade) in enumerate(zip(scores, grades, strict=True)):
+        if score.ndim != 1 or score.shape != grade.shape:
+            shapes = f"{tuple(score.shape)} and {tuple(grade.shape)}"
+            raise ValueError(f"query {query}: scores and grades must both be (C,), got {shapes}")
+        if score.isnan().any() or grade.isnan().any():
+            raise ValueError(f"query {query} has a score or grade that is NaN")
+        if (grade < 0).any():
+            raise ValueError(f"query {query} has grades below 0: what is judged as not relevant has grade 0")
 
 
 def class_iou(
@@ -81,7 +98,8 @@ def class_iou(
     """Intersection over union of each class, counted over all pixels of all images: float64 (classes,).
 
     Both hold class numbers and have the same shape, whatever it is. Pixels whose target is `ignore` are left out;
-    a class that occurs in neither is NaN. Dice is 2 IoU / (1 + IoU).
+    a class that occurs in neither is NaN, and so are all where every pixel is left out. Dice is 2 IoU / (1 + IoU).
+    Raises ValueError for unequal shapes, floats, and numbers out of range, and says at which pixel.
     """
 
     from sklearn.metrics import confusion_matrix
@@ -89,6 +107,15 @@ def class_iou(
     if predicted.shape != target.shape:
         raise ValueError(f"predictions {tuple(predicted.shape)} for targets {tuple(target.shape)}")
     kept = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
+    for name, numbers in (("prediction", predicted), ("target", target)):
+        if numbers.is_floating_point():
+            raise ValueError(f"a {name} is a class number, not {numbers.dtype}")
+        outside = (kept & ((numbers < 0) | (numbers >= classes))).nonzero()
+        if len(outside):
+            pixel = tuple(outside[0].tolist())
+            raise ValueError(f"the {name} at {pixel} is {int(numbers[pixel])}, not one of 0..{classes - 1}")
+    if not kept.any():
+        return torch.full((classes,), torch.nan, dtype=torch.float64)
     counts = confusion_matrix(target[kept].cpu(), predicted[kept].cpu(), labels=range(classes)).astype(np.float64)
     both = counts.diagonal()
     either = counts.sum(0) + counts.sum(1) - both

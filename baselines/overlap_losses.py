@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
-from baselines.losses import Reduction, check, check_targets, reduce, require
+from baselines.losses import Reduction, check_targets, checked, finite, reduce, require, widened
 
 Level = Literal["set", "example"]
 
@@ -62,10 +62,12 @@ def tversky(
 def _loss(overlap: torch.Tensor, size: torch.Tensor, level: Level, smooth: float, reduction: Reduction) -> torch.Tensor:
     """1 - (overlap + smooth) / (size + smooth), both (N,) or (N, K)."""
     if level == "set":
-        return reduce(1 - (overlap.sum(0) + smooth) / (size.sum(0) + smooth), reduction)
-    require(level == "example", "level must be 'set' or 'example'", repr(level))
-    losses = 1 - (overlap + smooth) / (size + smooth)
-    return reduce(losses.sum(1) if losses.dim() == 2 else losses, reduction)
+        overlap, size = overlap.sum(0), size.sum(0)
+    else:
+        require(level == "example", "level must be 'set' or 'example'", repr(level))
+    # Nothing over nothing, without smoothing, has the limit of p -> 0: no overlap.
+    losses = 1 - (overlap + smooth) / torch.where(size + smooth > 0, size + smooth, 1)
+    return reduce(losses.sum(1) if level == "example" and losses.dim() == 2 else losses, reduction)
 
 
 def _weights(
@@ -77,10 +79,10 @@ def _weights(
     if logits.dim() == 1:
         require(logits.is_floating_point(), "logits must be floats", logits.dtype)
         check_targets(targets, len(logits), 2)
+        logits = widened(logits)
         log_p, log_complement, y = F.logsigmoid(logits), F.logsigmoid(-logits), targets.to(logits.dtype)
     else:
-        check(logits, targets)
-        log_p = F.log_softmax(logits, dim=1)
+        log_p = F.log_softmax(checked(logits, targets), dim=1)
         log_complement = _log_complement(log_p) if alpha else log_p
         y = F.one_hot(targets, logits.shape[1]).to(log_p.dtype)
     return (log_p + alpha * log_complement).exp() if alpha else log_p.exp(), y
@@ -89,5 +91,6 @@ def _weights(
 def _log_complement(log_p: torch.Tensor) -> torch.Tensor:
     """log(1 - p), (N, K): of the largest p from the others, for 1 - p would lose all its digits there."""
     top = F.one_hot(log_p.argmax(1), log_p.shape[1]).bool()
-    of_the_top = log_p.masked_fill(top, -torch.inf).logsumexp(1, keepdim=True)
+    others = finite(log_p.masked_fill(top, -torch.inf))  # where all are -inf, logsumexp has no gradient
+    of_the_top = others.logsumexp(1, keepdim=True)
     return torch.where(top, of_the_top, torch.log1p(-log_p.masked_fill(top, -1.0).exp()))

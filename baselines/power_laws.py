@@ -1,9 +1,12 @@
 """Scaling laws fitted to points (x, y): a power law plus a constant, its rivals, and any law written like them.
 
 Fits are least squares of the relative residuals f(x) / y - 1. Within a fit x is in units of its geometric mean and y in
-units of its smallest value, so that one box of parameters serves all data. A constant and an exponent are strongly
-correlated and the sum of squares has flat valleys: hence a box, parameters on a log scale, many starts (a Sobol
-sequence, so that a fit is deterministic), and intervals by profiling instead of a quadratic approximation.
+units of its smallest value, so that one box of parameters serves all data: its levels reach ten times as far as y does.
+An optimum at an end of the box is no optimum, and warned of, but for a constant of 0.
+
+A constant and an exponent are strongly correlated and the sum of squares has flat valleys: hence a box, parameters on a
+log scale, many starts (a Sobol sequence, so that a fit is deterministic), and intervals by profiling instead of a
+quadratic approximation.
 
     fitted = fit(POWER_PLUS_CONSTANT, sizes, losses)
     law = power_law(fitted)  # offset + (scale / x) ** exponent
@@ -13,6 +16,7 @@ sequence, so that a fit is deterministic), and intervals by profiling instead of
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -111,6 +115,18 @@ class Fitted:
         }
 
     @property
+    def bounded(self) -> tuple[str, ...]:
+        """The parameters that an end of the box holds: their values, and those of the others, are not what was asked.
+
+        A constant of 0 is not among them, for nothing lies beyond it.
+        """
+        low, high = _box(self.law, self.y)
+        near = 1e-6 * (high - low)
+        at_low, at_high = self.coordinates <= low + near, self.coordinates >= high - near
+        named = zip(self.law.parameters, at_low, at_high, strict=True)
+        return tuple(one.name for one, lowest, highest in named if highest or (lowest and one.low))
+
+    @property
     def centre(self) -> float:
         """The geometric mean of x."""
         return _centre(self.x)
@@ -139,7 +155,7 @@ class Fitted:
         from scipy import stats
 
         index = [parameter.name for parameter in self.law.parameters].index(name)
-        low, high = (bound[index] for bound in _box(self.law))
+        low, high = (bound[index] for bound in _box(self.law, self.y))
         ends = np.array([low, high])
         if self.degrees_of_freedom > 0:
             allowed = self.rss * (1 + stats.f.ppf(level, 1, self.degrees_of_freedom) / self.degrees_of_freedom)
@@ -179,22 +195,29 @@ def fit(law: Law, x: ArrayLike, y: ArrayLike, *, below: bool = False) -> Fitted:
 
     With `below` it is one-sided: among the laws that exceed no point, the one of least squares.
 
-    Raises ValueError for points that are no data for it: other shapes, not positive, or fewer than parameters.
+    Warns where an end of the box is reached. Raises ValueError for points that are no data for it: other shapes, not
+    positive, not finite, or fewer than parameters.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"x and y must be of one length, got shapes {x.shape} and {y.shape}")
+    wrong = ~(np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0))
+    if wrong.any():
+        points = ", ".join(f"number {place} is ({x[place]:g}, {y[place]:g})" for place in np.flatnonzero(wrong)[:3])
+        raise ValueError(f"x and y must be positive and finite: point {points}")
     if len(np.unique(x)) < len(law.parameters):
         raise ValueError(f"a {law.name} has {len(law.parameters)} parameters, got {len(np.unique(x))} distinct x")
-    if not (np.isfinite(x).all() and np.isfinite(y).all() and (x > 0).all() and (y > 0).all()):
-        raise ValueError("x and y must be positive and finite")
     residual = _residual(law, x, y)
-    low, high = _box(law)
+    low, high = _box(law, y)
     candidates = [_polish(residual, start, low, high) for start in _starts(residual, low, high)]
     if below:
         candidates = [_one_sided(law, x, y, start) for start, _ in candidates]
     best, rss = min(candidates, key=lambda candidate: candidate[1])
-    return Fitted(law, x, y, best, rss)
+    fitted = Fitted(law, x, y, best, rss)
+    if fitted.bounded:
+        names = ", ".join(fitted.bounded)
+        warnings.warn(f"the fit of '{law.name}' reached the end of the box of: {names}", stacklevel=2)
+    return fitted
 
 
 def power_law(fitted: Fitted) -> PowerLaw:
@@ -209,8 +232,15 @@ def _centre(x: Array) -> float:
     return float(np.exp(np.log(x).mean()))
 
 
-def _box(law: Law) -> tuple[Array, Array]:
-    ends = [(math.log(one.low), math.log(one.high)) if one.log else (one.low, one.high) for one in law.parameters]
+def _box(law: Law, y: Array) -> tuple[Array, Array]:
+    """The ends of each coordinate; a level on a log scale may be ten times what y spans, however many decades."""
+    span = float(10 * y.max() / y.min())
+    ends = [
+        (math.log(one.low), math.log(max(one.high, span) if one.name in law.levels else one.high))
+        if one.log
+        else (one.low, one.high)
+        for one in law.parameters
+    ]
     low, high = np.array(ends).T
     return low, high
 
@@ -263,7 +293,7 @@ def _polish(residual: Callable[[Array], Array], start: Array, low: Array, high: 
 
 def _one_sided(law: Law, x: Array, y: Array, start: Array) -> tuple[Array, float]:
     """Least squares under residual <= 0: excess weighs ever more, and what is left of it is taken off all levels."""
-    residual, (low, high) = _residual(law, x, y), _box(law)
+    residual, (low, high) = _residual(law, x, y), _box(law, y)
     found = start
     for weight in 10.0 ** np.arange(5):
 
@@ -282,7 +312,7 @@ def _one_sided(law: Law, x: Array, y: Array, start: Array) -> tuple[Array, float
 
 def _held(law: Law, x: Array, y: Array, index: int, value: float, start: Array) -> tuple[float, Array]:
     """The least sum of squares with one coordinate held, and the other coordinates."""
-    residual, (low, high) = _residual(law, x, y), _box(law)
+    residual, (low, high) = _residual(law, x, y), _box(law, y)
     free = np.delete(np.arange(len(low)), index)
 
     def of_the_others(coordinates: Array) -> Array:

@@ -26,7 +26,10 @@ def load(name: str, split: str = "all") -> Any:
         # Its checksum and its loader would be missing in the fingerprint of the trial.
         raise DataError(f"data set '{name}' is not declared: add it to needs.data of the experiment in paper.toml")
     # The loader is imported here, so that the catalogue can be read without torch or pandas.
-    return getattr(importlib.import_module(entry.module), entry.function)(split)
+    from reference.soundness import loading
+
+    with loading(entry):
+        return getattr(importlib.import_module(entry.module), entry.function)(split)
 
 
 @contextmanager

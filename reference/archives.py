@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -23,9 +25,16 @@ ALWAYS_ALLOWED = 100 << 20
 
 DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, NotImplementedError,
-    RuntimeError,
+    RuntimeError, OSError, ValueError, struct.error,
 )  # fmt: skip
-"""What the libraries raise for archives that are cut off, garbled, encrypted or of a kind that they cannot read."""
+"""What the libraries raise for archives that are cut off, garbled, encrypted or of a kind that they cannot read.
+
+OSError is what bz2 says of garbled data and the system of names that it cannot write, ValueError what names with a null
+character and numbers that are none lead to."""
+
+
+NOT_THE_ARCHIVES_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+"""A full disk, or a folder that cannot be written."""
 
 
 def unpack(archive: Path, folder: Path, inside: str = "") -> None:
@@ -45,6 +54,8 @@ def unpack(archive: Path, folder: Path, inside: str = "") -> None:
     except (tarfile.FilterError, _Refused) as error:
         raise DataError(f"{archive.name} is refused: {error}") from error
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in NOT_THE_ARCHIVES_FAULT:
+            raise
         raise DataError(f"{archive.name} is damaged: {error}") from error
 
 

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,7 +187,7 @@ class DataSet:
         return bool(written == self.describe(folder))
 
 
-def unread(split: str) -> Any:
+def unread(_split: str) -> Any:
     """The loader of a set that has none."""
     raise DataError("this data set has no loader yet: a suite that needs it adds one to reference/")
 
@@ -247,7 +248,7 @@ def _content_digest(path: Path, words: bool) -> tuple[str, int]:
             for chunk in _words(stream) if words else iter(lambda: stream.read(CHUNK), b""):
                 digest.update(chunk)
                 size += len(chunk)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is damaged ({error}): remove it and fetch it again") from error
     return digest.hexdigest(), size
 

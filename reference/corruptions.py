@@ -72,7 +72,7 @@ def impulse_noise(pixels: torch.Tensor, level: int, generator: torch.Generator) 
     return torch.where(hit, salt.double(), pixels)
 
 
-def defocus_blur(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.Tensor:
+def defocus_blur(pixels: torch.Tensor, level: int, _generator: torch.Generator) -> torch.Tensor:
     """Convolution with a disk of radius r, itself smoothed by a 3x3 Gaussian; borders mirrored at pixel centres."""
     radius, smoothing = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))[level]
     offsets = torch.arange(-2, 3, dtype=torch.float64)
@@ -115,7 +115,7 @@ def motion_blur(pixels: torch.Tensor, level: int, generator: torch.Generator) ->
     return _streak(pixels, radius, sigma, _angles(len(pixels), -45, 45, generator))
 
 
-def zoom_blur(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.Tensor:
+def zoom_blur(pixels: torch.Tensor, level: int, _generator: torch.Generator) -> torch.Tensor:
     """Mean of the image and its bilinear enlargements by 1, 1.01, 1.02, ..."""
     stop = (1.06, 1.11, 1.16, 1.21, 1.26)[level]
     factors = np.arange(1, stop, 0.01)
@@ -165,7 +165,7 @@ def fog(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.T
     return (pixels + amount * _plasma(len(pixels), decay, generator)[:, None]) * brightest / (brightest + amount)
 
 
-def brightness(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.Tensor:
+def brightness(pixels: torch.Tensor, level: int, _generator: torch.Generator) -> torch.Tensor:
     """The value of HSV is raised by a constant: hue and saturation stay, so all channels scale alike."""
     amount = (0.05, 0.1, 0.15, 0.2, 0.3)[level]
     value = pixels.amax(1, keepdim=True)
@@ -173,7 +173,7 @@ def brightness(pixels: torch.Tensor, level: int, generator: torch.Generator) -> 
     return torch.where(value > 0, pixels * raised / value, raised)
 
 
-def contrast(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.Tensor:
+def contrast(pixels: torch.Tensor, level: int, _generator: torch.Generator) -> torch.Tensor:
     """Deviations from each channel's mean are scaled down."""
     scale = (0.75, 0.5, 0.4, 0.3, 0.15)[level]
     mean = pixels.mean((2, 3), keepdim=True)
@@ -211,7 +211,7 @@ def elastic_transform(pixels: torch.Tensor, level: int, generator: torch.Generat
     return F.grid_sample(pixels, (2 * source + 1) / SIDE - 1, padding_mode="reflection", align_corners=False)
 
 
-def pixelate(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.Tensor:
+def pixelate(pixels: torch.Tensor, level: int, _generator: torch.Generator) -> torch.Tensor:
     """Shrunk and enlarged again by box filters, each pass rounded to bytes (Pillow's resize)."""
     side = int(SIDE * (0.95, 0.9, 0.85, 0.75, 0.65)[level])
     values = pixels * 255
@@ -221,7 +221,7 @@ def pixelate(pixels: torch.Tensor, level: int, generator: torch.Generator) -> to
     return values / 255
 
 
-def jpeg_compression(pixels: torch.Tensor, level: int, generator: torch.Generator) -> torch.Tensor:
+def jpeg_compression(pixels: torch.Tensor, level: int, _generator: torch.Generator) -> torch.Tensor:
     """Encoded and decoded as baseline JPEG with chroma subsampling (Pillow)."""
 
     from PIL import Image

@@ -11,6 +11,8 @@ import torch
 
 from reference.catalog import DataError, get
 from reference.corruptions import NAMES
+from reference.folders import listed, subfolders
+from reference.soundness import reading
 
 SIDE = 224
 PER_CLASS = 100
@@ -42,8 +44,12 @@ def imagenet_train(split: str) -> ImageFiles:
     if split != "train":
         raise DataError(f"data set 'imagenet-1k-train' has no split '{split}': use train")
     root = get("imagenet-1k-train").require() / "train"
-    classes = tuple(sorted(folder.name for folder in root.iterdir() if folder.is_dir()))
-    found = [(path, k) for k, name in enumerate(classes) for path in sorted((root / name).glob("*.JPEG"))[:PER_CLASS]]
+    classes = tuple(subfolders(root))
+    found = [
+        (path, k)
+        for k, name in enumerate(classes)
+        for path in listed(root / name, (root / name).glob("*.JPEG"))[:PER_CLASS]
+    ]
     return _listed(found, classes)
 
 
@@ -56,7 +62,7 @@ def imagenet_c(split: str) -> ImageFiles:
         )
     folder = get("imagenet-c").require()
     names = (folder / "imagenet_test_image_ids.txt").read_text("ascii").split()
-    classes = tuple(sorted(path.name for path in (folder / corruption / severity).iterdir()))
+    classes = tuple(subfolders(folder / corruption / severity))
     paths = [(folder / corruption / severity / name, classes.index(name.partition("/")[0])) for name in names]
     if absent := next((path for path, _ in paths if not path.is_file()), None):
         raise DataError(f"{absent} is absent: unpack all archives of ImageNet-C")
@@ -72,7 +78,7 @@ def _decoded(path: Path, border: int = 0) -> torch.Tensor:
 
     from PIL import Image
 
-    with Image.open(path) as file:
+    with reading(path), Image.open(path) as file:
         width, height = file.size
         picture = file.convert("RGB").crop((border, border, width - border, height - border))
     if picture.size != (SIDE, SIDE):

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 from reference.catalog import DataError, get
+from reference.folders import belongs
 from reference.images import check_split
+from reference.soundness import reading
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -82,7 +84,9 @@ def sbd(split: str) -> Segmented:
     names = (root / f"{split}.txt").read_text("ascii").split()
 
     def read(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        found = loadmat(root / "cls" / f"{name}.mat", squeeze_me=True)["GTcls"]["Segmentation"].item()
+        path = root / "cls" / f"{name}.mat"
+        with reading(path):
+            found = loadmat(path, squeeze_me=True)["GTcls"]["Segmentation"].item()
         return _rgb(root / "img" / f"{name}.jpg"), torch.from_numpy(found.astype(np.uint8))
 
     return Segmented(tuple(names), VOC_CLASSES, read)
@@ -110,7 +114,8 @@ def coco2014(split: str) -> Segmented:
         for entry in objects[image]:
             where = _filled(entry["segmentation"], height, width)
             classes[where] = VOID if entry["iscrowd"] else number[entry["category_id"]]
-        with zipfile.ZipFile(root / f"{split}2014.zip") as archive:
+        path = root / f"{split}2014.zip"
+        with reading(path), zipfile.ZipFile(path) as archive:
             return _rgb(BytesIO(archive.read(f"{split}2014/{name}"))), classes
 
     return Segmented(tuple(sizes), ("background", *(kind["name"] for kind in kinds)), read)
@@ -190,7 +195,12 @@ def _changes(path: Path, parts: tuple[str, str, str], within: str = "") -> Chang
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             place = PurePosixPath(member)
-            if place.parent.name in members and place.suffix and (not within or within in place.parts):
+            if (
+                belongs(place)
+                and place.parent.name in members
+                and place.suffix
+                and (not within or within in place.parts)
+            ):
                 members[place.parent.name][place.name] = member
     names = sorted(members[parts[0]])
     if not names or any(sorted(members[part]) != names for part in parts):
@@ -199,15 +209,21 @@ def _changes(path: Path, parts: tuple[str, str, str], within: str = "") -> Chang
 
 
 def _pair(path: Path, members: list[dict[str, str]], name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    with zipfile.ZipFile(path) as archive:
-        before, after, mask = (BytesIO(archive.read(part[name])) for part in members)
-    return _rgb(before), _rgb(after), _indices(mask) > 127
+    with reading(path):
+        with zipfile.ZipFile(path) as archive:
+            before, after, mask = (BytesIO(archive.read(part[name])) for part in members)
+        return _rgb(before), _rgb(after), _indices(mask) > 127
+
+
+def _named(source: Path | BytesIO) -> contextlib.AbstractContextManager[None]:
+    """Names a damaged file; what comes out of an archive is named by who opened that."""
+    return reading(source) if isinstance(source, Path) else contextlib.nullcontext()
 
 
 def _rgb(source: Path | BytesIO) -> torch.Tensor:
     from PIL import Image
 
-    with Image.open(source) as file:
+    with _named(source), Image.open(source) as file:
         return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
@@ -216,5 +232,5 @@ def _indices(source: Path | BytesIO) -> torch.Tensor:
 
     from PIL import Image
 
-    with Image.open(source) as file:
+    with _named(source), Image.open(source) as file:
         return torch.from_numpy(np.array(file if file.mode in ("P", "L") else file.convert("L")))

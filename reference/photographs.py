@@ -11,6 +11,7 @@ import torch
 
 from reference.catalog import get
 from reference.images import check_split
+from reference.soundness import reading
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def _read(paths: Iterable[Path]) -> Photographs:
 
     images, names = [], []
     for path in paths:
-        with Image.open(path) as image:
+        with reading(path), Image.open(path) as image:
             pixels = torch.from_numpy(np.array(image.convert("RGB")))
         images.append(pixels.permute(2, 0, 1).contiguous())
         names.append(path.stem)

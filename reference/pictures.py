@@ -15,6 +15,7 @@ import torch
 from reference import cache
 from reference.archives import unpack
 from reference.catalog import DataError, get
+from reference.folders import listed, subfolders
 from reference.imagenet import ImageFiles
 from reference.images import Images, check_split
 
@@ -49,7 +50,7 @@ def imagenet_v2(split: str) -> ImageFiles:
     """ImageNetV2, matched frequency: 10,000 pictures. Folders are class numbers, which sort by value, not by name."""
     check_split("imagenet-v2", split, ("all",))
     root = get("imagenet-v2").require() / "imagenetv2-matched-frequency-format-val"
-    return by_folder(root, sorted((path.name for path in root.iterdir() if path.is_dir()), key=int))
+    return by_folder(root, sorted(subfolders(root), key=int))
 
 
 def eurosat(split: str) -> ImageFiles:
@@ -192,11 +193,11 @@ def objectnet(split: str) -> ImageFiles:
     return replace(_listed(found, sorted(kept.values())), border=1)
 
 
-def _zhou(root: Path, listed: Path, split: str) -> ImageFiles:
+def _zhou(root: Path, table: Path, split: str) -> ImageFiles:
     """A part of a list of Zhou et al.: [path, number of the class, its name] for each picture."""
-    if not listed.is_file():
-        raise DataError(f"{listed} is absent: it comes with the data sets of KaiyangZhou/CoOp")
-    parts = json.loads(listed.read_text("utf-8"))
+    if not table.is_file():
+        raise DataError(f"{table} is absent: it comes with the data sets of KaiyangZhou/CoOp")
+    parts = json.loads(table.read_text("utf-8"))
     names = {number: name for part in parts.values() for _, number, name in part}
     classes = [names[number] for number in sorted(names)]
     return _listed(((root / path, name) for path, _, name in parts[split]), classes)
@@ -248,12 +249,12 @@ def _whole(name: str, folder: str, split: str) -> ImageFiles:
 
 def by_folder(root: Path, classes: list[str] | None = None) -> ImageFiles:
     """One folder a class, in the given or in alphabetical order; pictures of a class in the order of their names."""
-    names = classes or sorted(path.name for path in root.iterdir() if path.is_dir())
+    names = classes or subfolders(root)
     return _listed(((path, name) for name in names for path in _pictures(root / name)), names)
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return [path for path in listed(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def _columns(path: Path) -> list[tuple[str, str]]:

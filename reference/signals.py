@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from reference.catalog import DataError, get
+from reference.folders import listed
 from reference.images import check_split
+from reference.soundness import DAMAGE, reading
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Recordings:
 def _challenge(name: str, split: str) -> Recordings:
     check_split(name, split, ("all",))
     folder = get(name).require()
-    headers = tuple(sorted(folder.rglob("*.hea"), key=lambda path: path.name))
+    headers = tuple(sorted(listed(folder, folder.rglob("*.hea")), key=lambda path: path.name))
     if not headers:
         raise DataError(f"{folder} holds no recordings (*.hea with *.mat)")
     return Recordings(headers)
@@ -60,7 +62,8 @@ def read_recording(header: Path) -> Recording:
 
     from scipy.io import loadmat
 
-    lines = header.read_text("utf-8").splitlines()
+    with reading(header):
+        lines = header.read_text("utf-8").splitlines()
     comments = dict(re.findall(r"^#\s*(\w+):\s*(.*)$", "\n".join(lines), re.M))
     try:
         name, leads, hertz, samples = lines[0].split()[:4]
@@ -71,7 +74,7 @@ def read_recording(header: Path) -> Recording:
         scale = np.array([float(gain[1]) for gain in gains if gain])
         zero = np.array([float(gain[2] or 0) for gain in gains if gain])
         signal = (stored - zero[:, None]) / scale[:, None]
-    except (ValueError, KeyError, IndexError, OSError) as error:
+    except DAMAGE as error:
         raise DataError(f"{header} and its .mat are not a recording in mV ({error})") from error
     if signal.shape != (int(leads), int(samples)):
         raise DataError(f"{header} announces {leads} leads of {samples} samples, its .mat holds {signal.shape}")

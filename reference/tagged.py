@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from reference.catalog import DataError, get
+from reference.folders import listed
 from reference.images import check_split
 
 IOB_SPLITS = tuple(f"{language}-{part}" for language in ("esp", "ned") for part in ("train", "testa", "testb"))
@@ -81,7 +82,8 @@ def ontonotes5(split: str) -> Sentences:
     """
     folders = {"train": "train", "val": "development", "test": "test"}
     check_split("ontonotes5", split, tuple(folders))
-    files = sorted((get("ontonotes5").require() / folders[split]).rglob("*_gold_conll"))
+    root = get("ontonotes5").require() / folders[split]
+    files = listed(root, root.rglob("*_gold_conll"))
     return _collect(found for path in files for found in conll2012(path.read_text("utf-8").split("\n")))
 
 

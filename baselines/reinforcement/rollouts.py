@@ -134,7 +134,7 @@ def train_policy(
     mean. `on_step` is shown the rollouts before their update: the policy is still the one that acted.
 
     Raises ValueError where questions do not fall into the minibatches, or the responses of these into the
-    micro-batches, and at a loss that is not finite.
+    micro-batches, for rewards and advantages of other shapes, and at a loss that is not finite.
     """
     if min(questions, samples, minibatches, micro_batches, epochs) < 1 or questions % minibatches:
         raise ValueError(f"{questions} questions cannot be made {minibatches} minibatches of whole groups")
@@ -152,9 +152,10 @@ def train_policy(
         )
         rollouts = dataclasses.replace(rollouts, step=number)
         rewards = rollouts.correct if reward is None else reward(rollouts)
+        if rewards.shape != rollouts.correct.shape:
+            raise ValueError(f"rewards must be (B,) = {tuple(rollouts.correct.shape)}, got {tuple(rewards.shape)}")
         rollouts = dataclasses.replace(rollouts, rewards=rewards)
-        given = advantage(rollouts)
-        spread = (given[:, None] if given.ndim == 1 else given).expand_as(rollouts.old)
+        spread = _spread(advantage(rollouts), rollouts.old)
         rollouts = dataclasses.replace(rollouts, advantages=spread)
         if on_step:
             on_step(rollouts)
@@ -176,6 +177,13 @@ def train_policy(
                     nn.utils.clip_grad_norm_(policy.parameters(), clip_norm)
                 stepper.step()
     return history
+
+
+def _spread(given: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Advantages (B,), (B, 1) or (B, T) as (B, T)."""
+    if given.shape not in (like.shape[:1], (len(like), 1), like.shape):
+        raise ValueError(f"advantages must be (B,), (B, 1) or (B, T) = {tuple(like.shape)}, got {tuple(given.shape)}")
+    return (given[:, None] if given.ndim == 1 else given).expand_as(like)
 
 
 @torch.no_grad()
@@ -254,6 +262,8 @@ def pass_at_k(correct: torch.Tensor, samples: int, k: int) -> torch.Tensor:
     """The unbiased estimate 1 - C(n - c, k) / C(n, k) for each question, float64 (questions,), of outcomes (B,)."""
     if not 1 <= k <= samples:
         raise ValueError(f"k must lie between 1 and {samples}, got {k}")
+    if correct.ndim != 1 or len(correct) % samples:
+        raise ValueError(f"outcomes (B,) must fall into groups of {samples}, got the shape {tuple(correct.shape)}")
     wrong = samples - correct.view(-1, samples).sum(1).double()
     chances = (wrong[:, None] - torch.arange(k, device=wrong.device)).clamp(min=0)
     return 1 - (chances / (samples - torch.arange(k, device=wrong.device))).prod(1)

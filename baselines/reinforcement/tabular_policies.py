@@ -9,7 +9,8 @@ nats. For a finite step of the logits along d, the changes below are those per u
     d2H/dz2 = p_a p_b (l_a + l_b + 2H + 1) - [a = b] p_a (l_a + H + 1)
     dKL(p || r)/dz = p (log(p / r) - KL)
 
-Give float64: nothing here is meant for training. `SequencePolicy` is the same for whole sequences of actions.
+Actions with a logit of -inf cannot be taken, and 0 log 0 = 0. Give float64: nothing here is meant for training.
+`SequencePolicy` is the same for whole sequences of actions.
 """
 
 from __future__ import annotations
@@ -19,15 +20,24 @@ from dataclasses import dataclass
 
 import torch
 
+from baselines.losses import expectation, kl_divergence
+
 
 def log_policy(logits: torch.Tensor) -> torch.Tensor:
     """l, (..., V)."""
     return logits.log_softmax(-1)
 
 
+def _possible(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """p and l, with 0 for the l of what cannot be taken: it only occurs times p."""
+    logp = log_policy(logits)
+    return logp.exp(), logp.where(logp > -torch.inf, 0)
+
+
 def covariance(logits: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Cov_p(x, y), (...), of functions of the action (..., V)."""
     p = logits.softmax(-1)
+    x, y = (values.where(p > 0, 0) for values in (x, y))
     centred = x - (p * x).sum(-1, keepdim=True)
     return (p * centred * y).sum(-1)
 
@@ -62,13 +72,13 @@ def natural_gradient(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor
 def entropy(logits: torch.Tensor) -> torch.Tensor:
     """H, (...)."""
     logp = log_policy(logits)
-    return -(logp.exp() * logp).sum(-1)
+    return -expectation(logp.exp(), logp)
 
 
 def entropy_gradient(logits: torch.Tensor) -> torch.Tensor:
     """dH/dz, (..., V)."""
-    logp = log_policy(logits)
-    return -logp.exp() * (logp + entropy(logits)[..., None])
+    p, logp = _possible(logits)
+    return -p * (logp + entropy(logits)[..., None])
 
 
 def entropy_derivative(logits: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
@@ -78,22 +88,21 @@ def entropy_derivative(logits: torch.Tensor, direction: torch.Tensor) -> torch.T
 
 def entropy_hessian(logits: torch.Tensor) -> torch.Tensor:
     """d2H/dz2, (..., V, V)."""
-    logp, h = log_policy(logits), entropy(logits)[..., None]
-    p = logp.exp()
+    (p, logp), h = _possible(logits), entropy(logits)[..., None]
     pairs = logp[..., :, None] + logp[..., None, :] + (2 * h + 1)[..., None]
     return p[..., :, None] * p[..., None, :] * pairs - (p * (logp + h + 1)).diag_embed()
 
 
 def kl(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """KL(p || r), (...), of the policies with these logits."""
-    logp = log_policy(logits)
-    return (logp.exp() * (logp - log_policy(reference))).sum(-1)
+    return kl_divergence(log_policy(logits), log_policy(reference))
 
 
 def kl_gradient(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """dKL(p || r)/dz, (..., V)."""
-    ratio = log_policy(logits) - log_policy(reference)
-    return logits.softmax(-1) * (ratio - kl(logits, reference)[..., None])
+    p = logits.softmax(-1)
+    ratio = (log_policy(logits) - log_policy(reference)).where(p > 0, 0)
+    return p * (ratio - kl(logits, reference)[..., None])
 
 
 def sampled_step(logits: torch.Tensor, actions: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ def file_map(folder: Path) -> str:
     files.sort(key=lambda file: ({"method.py": 0, "experiments.py": 2}.get(file.name, 1), file.name))
     lines = []
     for file in files:
-        said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        said = ast.get_docstring(ast.parse(file.read_bytes())) or ""
         lines.append(f"- [`{file.name}`]({file.name}): {said.split(chr(10))[0]}")
     return "\n".join([*lines, "- [`paper.toml`](paper.toml): facts, claims with their rules, faults, the ledger."])
 

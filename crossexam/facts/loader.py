@@ -29,10 +29,16 @@ def load_paper(folder: Path, functions: Functions | None = None) -> Paper:
     `functions` are those of the project: afterwards they know which files the check depended on.
     """
     file = folder / "paper.toml"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    raw = file.read_bytes() if file.is_file() else b""
+    text = raw.decode("utf-8", "replace")
     reader = Reader(file, text)
     try:
+        raw.decode("utf-8")
         table = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        reader.refuse((), f"is not UTF-8 (line {line}, byte {raw[error.start]:#x})", "save it as UTF-8")
+        reader.finish()
     except tomllib.TOMLDecodeError as error:
         reader.refuse((), f"is not valid TOML: {error}", "mend the syntax")
         reader.finish()
@@ -238,7 +244,7 @@ def _check_code(reader: Reader, paper: Paper, places: Places, functions: Functio
         edited, key = paper.folder / fault.file, places["fault", fault.id]
         if edited.parent != paper.folder or edited.suffix != ".py" or not edited.is_file():
             reader.refuse((*key, "file"), f"is {fault.file!r}", "name a Python file of the suite")
-        elif (count := edited.read_text(encoding="utf-8").count(fault.replace)) != 1:
+        elif (count := edited.read_bytes().count(fault.replace.encode())) != 1:
             reader.refuse((*key, "replace"), f"occurs {count} times in {fault.file}", "quote a text that occurs once")
 
 

@@ -15,11 +15,17 @@ class UnknownPaper(Exception):
 
 
 def project_root() -> Path:
-    """The nearest folder, from here upwards, that has suites; else the one that crossexam lies in."""
+    """The nearest folder, from here upwards, that has suites, or a place for them; else the one of crossexam itself.
+
+    A folder `suites` without any suite, such as that of the tests, is only a place for them.
+    """
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "suites").is_dir():
+    places = [folder for folder in (here, *here.parents) if (folder / "suites").is_dir()]
+    for folder in places:
+        if suite_folders(folder):
             return folder
+    if places:
+        return places[0]
     return Path(__file__).resolve().parents[2]
 
 

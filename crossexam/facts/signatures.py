@@ -66,7 +66,7 @@ class Functions:
     def _tree(self, module: str) -> ast.Module | None:
         if module not in self._trees:
             file = self._file(module)
-            text = file.read_text(encoding="utf-8") if file.is_file() else None
+            text = file.read_bytes() if file.is_file() else None
             self._trees[module] = None if text is None else ast.parse(text, filename=str(file))
         return self._trees[module]
 

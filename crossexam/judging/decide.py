@@ -56,7 +56,7 @@ class Unjudgeable(Exception):
         self.cause = cause
 
 
-def decide_exact(rule: ExactRule, decision: Decision, sample: Sample) -> Finding:
+def decide_exact(rule: ExactRule, _decision: Decision, sample: Sample) -> Finding:
     """The worst value within its bounds, or within the tolerance about its target."""
     values = sample.values
     low, high = float(values.min()), float(values.max())

@@ -16,7 +16,7 @@ FOLDER = Path("results", "reference")
 def committed_rows(root: Path, slug: str = "*") -> Iterator[Row]:
     """Rows of all machine classes, of one paper or of all."""
     for file in sorted((root / FOLDER).glob(f"{slug}.*.jsonl")):
-        yield from read_export(file.read_text(encoding="utf-8").splitlines(), file.name)[0]
+        yield from read_export(file.read_text(encoding="utf-8").split("\n"), file.name)[0]
 
 
 def committed_audits(root: Path) -> dict[str, dict[str, Any]]:

@@ -65,17 +65,18 @@ def device_class(*, gpu: bool) -> str:
 
 @functools.cache
 def commit(root: Path) -> str:
-    """The project's commit, with a digest of the uncommitted changes; "" outside git."""
+    """The project's commit, with a digest of changed and of untracked code; "" outside git."""
+    from crossexam.runs.git import GitError, NoGit, git  # here: a trial's own process asks for no commit
+
     try:
-        head = _git(root, "rev-parse", "HEAD").strip()
-        changes = _git(root, "diff", "HEAD")
-    except (OSError, subprocess.SubprocessError):
+        head = git(root, "rev-parse", "HEAD").decode().strip()
+        changes = [git(root, "diff", "HEAD")]
+        names = git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py", "*.toml").split(b"\0")
+    except (GitError, NoGit):
         return ""
-    return head + (f"+{hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else "")
-
-
-def _git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, timeout=20, check=True).stdout
+    untracked = [root / os.fsdecode(name) for name in names if name]
+    changes += [part for file in untracked if file.is_file() for part in (os.fsencode(file.name), file.read_bytes())]
+    return head + (f"+{hashlib.sha256(b''.join(changes)).hexdigest()[:8]}" if any(changes) else "")
 
 
 def describe(device: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from crossexam.runs.host import ENVIRONMENT, server
 from crossexam.runs.rows import Health
+from crossexam.runs.scratch import Scratch
 from crossexam.runs.worker import Job, perform
 
 GRACE = 1.0
@@ -88,7 +89,7 @@ class LocalExecutor:
 
     def __init__(self, root: Path, modules: Iterable[str], capacity: int) -> None:
         self.capacity = capacity
-        self._scratch = tempfile.TemporaryDirectory(prefix="crossexam-", ignore_cleanup_errors=True)
+        self._scratch = Scratch()
         self._root = root
         self._modules = frozenset(modules)
         self._running: dict[int, _Running] = {}
@@ -101,16 +102,14 @@ class LocalExecutor:
         return ""
 
     def _start_server(self) -> None:
-        self._log = Path(self._scratch.name) / "server.log"
+        self._log = self._scratch.folder / "server.log"
         self._socket = server(self._root, self._modules, self._log)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
 
     def start(self, job: dict[str, Any]) -> int:
         self._next += 1
-        files = {
-            name: str(Path(self._scratch.name) / f"{self._next}.{name}") for name in ("result", "output", "scratch")
-        }
+        files = {name: str(self._scratch.folder / f"{self._next}.{name}") for name in ("result", "output", "scratch")}
         sent = {**job, **files, "id": self._next}
         self._running[self._next] = _Running(sent)
         self._send(sent)
@@ -202,7 +201,7 @@ class LocalExecutor:
                 _signal_group(task.pid, signal.SIGKILL)
         self._selector.close()
         self._socket.close()  # the server ends when its socket does, and its jobs with it
-        self._scratch.cleanup()
+        self._scratch.remove()
 
 
 class InlineExecutor:

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import socket
 import stat
 import subprocess
@@ -25,6 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
+
+from crossexam.runs.scratch import Scratch
 
 KEPT = "CROSSEXAM_HOST"
 WARM = "CROSSEXAM_WARM"
@@ -101,9 +102,9 @@ def _connect_private() -> socket.socket:
 
 @functools.cache
 def _private_path() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="crossexam-", dir=_short(tempfile.gettempdir())))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder / "host"
+    scratch = Scratch(_short(tempfile.gettempdir()))
+    atexit.register(scratch.remove)
+    return scratch.folder / "host"
 
 
 def _dial_or_start(path: Path, begin: Callable[[], None]) -> socket.socket:

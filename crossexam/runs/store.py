@@ -68,11 +68,11 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = self._open()
+            self._locks = os.open(folder / "crossexam.lock", os.O_RDWR | os.O_CREAT, 0o644)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"cannot keep results in {folder} ({error}): make it writable, or set CROSSEXAM_RESULTS"
             ) from error
-        self._locks = os.open(folder / "crossexam.lock", os.O_RDWR | os.O_CREAT, 0o644)
 
     def close(self) -> None:
         self._connection.close()
@@ -291,7 +291,10 @@ class Store:
 
 
 def read_export(lines: Iterable[str], name: str) -> tuple[list[Row], dict[str, Any]]:
-    """Rows and environments of an exported file. Raises StoreError with the line of what is wrong."""
+    """Rows and environments of an exported file. Raises StoreError with the line of what is wrong.
+
+    Its lines end with "\\n" alone: `str.splitlines` would cut a row at a U+2028 in what a trial printed.
+    """
     rows: list[Row] = []
     texts: dict[str, Any] = {}
     for number, line in enumerate(lines, 1):

@@ -145,7 +145,8 @@ def describe_error(error: BaseException) -> str:
     inside = [frame for frame in frames if f"{os.sep}suites{os.sep}" in frame.filename]
     if inside:
         cause += f" ({Path(inside[-1].filename).name}:{inside[-1].lineno})"
-    return cause
+    # Half characters, which file names can bring into messages, could neither be stored nor printed.
+    return cause.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _keep(tensors: object, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,12 @@ def open_store(root: Path) -> Store:
     return store
 
 
+def check_writable(file: Path) -> None:
+    """Refuse before the work what could not be written after it."""
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise BadUsage(f"cannot write {file}: name a file in a folder that exists and can be written")
+
+
 def write(file: Path, lines: list[str]) -> None:
     try:
         file.write_text("".join(lines), encoding="utf-8")
@@ -121,4 +128,5 @@ def write(file: Path, lines: list[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode))

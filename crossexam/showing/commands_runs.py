@@ -30,6 +30,7 @@ from crossexam.showing.app import (
     BadUsage,
     Slugs,
     app,
+    check_writable,
     chosen_papers,
     open_store,
     print_json,
@@ -97,6 +98,8 @@ def run(
     """Run trials that have no row yet, then judge. Exit code 1: a verdict differs, 3: a trial failed."""
     from crossexam.watching import session  # it brings numpy, which `list` and `plan` can do without
 
+    if export is not None:
+        check_writable(export)
     count, gpu = workers(jobs), None
     if warm is not None:
         if warm < 0:
@@ -227,7 +230,7 @@ def import_rows(files: tuple[Path, ...], as_json: bool) -> int:
     with open_store(project_root()) as store:
         for file in files:
             try:
-                counts[str(file)] = store.load(file.read_text(encoding="utf-8").splitlines(), str(file))
+                counts[str(file)] = store.load(file.read_text(encoding="utf-8").split("\n"), str(file))
             except (OSError, UnicodeDecodeError) as error:
                 raise BadUsage(f"cannot read {file}: {error}") from error
     if as_json:

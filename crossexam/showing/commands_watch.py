@@ -187,4 +187,6 @@ def bisect(
         print_json(culprit.__dict__)
     else:
         print(f"{culprit.step} is the first with '{culprit.bad}'; {culprit.before} still had '{culprit.good}'")
+        if culprit.skipped:
+            print(f"or one of these, which have no verdict: {', '.join(culprit.skipped)}")
     return AS_EXPECTED

@@ -37,18 +37,22 @@ def data_record(entry: DataSet) -> dict[str, Any]:
 def verified(entry: DataSet) -> tuple[bool, str]:
     """Whether a set is here and what the catalogue says, and that in words."""
     from reference.catalog import DataError
+    from reference.soundness import check_format
 
     if entry.state == "bundled":
         return True, f"bundled with {entry.source}"
     try:
-        entry.require()
+        folder = entry.require()
+        for file in entry.files:
+            if not file.known:
+                check_format(folder / file.name)
     except DataError as error:
         return False, str(error)
     if all(file.known for file in entry.files):
         return True, "verified"
     if entry.identity and entry.checksum() == entry.identity:
         return True, f"untouched since it was fetched from what has {entry.identity}"
-    return True, "present; the catalogue has no checksum for all of it"
+    return True, "present and readable; the catalogue has no checksum for all of it"
 
 
 class Fetching:

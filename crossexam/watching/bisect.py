@@ -11,7 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossexam.runs.git import GitError, text
 from crossexam.runs.host import KEPT
+
+VERDICTS = ("reproduced", "not reproduced", "inconclusive")
+NO_VERDICT = "no verdict"
+"""How the answer of a step begins at which not even the claim's health is known: its code or facts do not parse."""
 
 Note = Callable[[str], None]
 
@@ -31,22 +36,33 @@ class Culprit:
     """The verdict, or the health, until then."""
     bad: str
     tried: int
+    skipped: tuple[str, ...] = ()
+    """Steps between these two of which none has a verdict: the change may be at any of them, too."""
 
 
 def halve(steps: Sequence[str], verdict: Callable[[str], str], note: Note) -> Culprit:
-    """The first of `steps` (good end first, bad end last) whose verdict differs from that of the first one."""
-    known = {0: verdict(steps[0]), len(steps) - 1: verdict(steps[-1])}
-    good = known[0]
-    note(f"{steps[0]}: {good}; {steps[-1]}: {known[len(steps) - 1]}")
-    if known[len(steps) - 1] == good:
-        raise BisectError(f"both ends are '{good}': there is no change between them")
+    """The first of `steps` (good end first, bad end last) whose verdict differs from that of the first one.
+
+    A step that neither has a verdict nor ails as an end does is skipped, and the nearest one to it is tried. Raises
+    BisectError for ends that are alike, or that do not run at all.
+    """
     low, high = 0, len(steps) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
+    known = {place: verdict(steps[place]) for place in (low, high)}
+    good, bad = known[low], known[high]
+    note(f"{steps[low]}: {good}; {steps[high]}: {bad}")
+    for place in (low, high):
+        if known[place].startswith(NO_VERDICT):
+            raise BisectError(f"{steps[place]} gives {known[place]}: choose another end")
+    if bad == good:
+        raise BisectError(f"both ends are '{good}': there is no change between them")
+    while untried := [place for place in range(low + 1, high) if place not in known]:
+        middle = min(untried, key=lambda place: abs(2 * place - low - high))
         known[middle] = verdict(steps[middle])
-        note(f"{steps[middle]}: {known[middle]}")
-        low, high = (middle, high) if known[middle] == good else (low, middle)
-    return Culprit(steps[high], steps[low], good, known[high], len(known))
+        skipped = known[middle] not in (*VERDICTS, good, bad)
+        note(f"{steps[middle]}: {known[middle]}" + (", skipped" if skipped else ""))
+        if not skipped:
+            low, high = (middle, high) if known[middle] == good else (low, middle)
+    return Culprit(steps[high], steps[low], good, known[high], len(known), tuple(steps[low + 1 : high]))
 
 
 def commits(root: Path, good: str, bad: str) -> list[str]:
@@ -108,11 +124,11 @@ def _verdict(tree: Path, paper: str, claim: str, results: Path, first: Sequence[
         judged = {one["claim"]: one for one in json.loads(done.stdout)["claims"]}
         return str(judged[claim]["verdict"] or judged[claim]["health"])
     except (ValueError, KeyError):
-        return f"no verdict ({(done.stderr.strip() or 'the claim does not exist').splitlines()[-1][:200]})"
+        return f"{NO_VERDICT} ({(done.stderr.strip() or 'the claim does not exist').splitlines()[-1][:200]})"
 
 
 def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BisectError(f"git {words[0]} failed: {done.stderr.strip()}")
-    return done.stdout
+    try:
+        return text(root, *words)
+    except GitError as error:
+        raise BisectError(str(error)) from error

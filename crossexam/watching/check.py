@@ -93,7 +93,7 @@ def _ledger(paper: Paper) -> Iterator[Remark]:
 
 def _readme(paper: Paper) -> Iterator[Remark]:
     file = paper.folder / "README.md"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     if not text:
         yield Remark(
             "README.md", "is missing", "one page: the claims, what was measured, what was found, how to use it"

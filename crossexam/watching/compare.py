@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import judge_paper
+from crossexam.runs.git import GitError, text
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.store import Store, StoreError, read_export
 from crossexam.watching.watch import Key, Score, Series, score, series_of
@@ -54,7 +54,7 @@ def side(name: str, root: Path, store: Store) -> list[Row]:
     """
     path = Path(name)
     if path.is_file():
-        return read_export(path.read_text(encoding="utf-8").splitlines(), name)[0]
+        return read_export(path.read_text(encoding="utf-8").split("\n"), name)[0]
     rows = store.rows()
     by_device = [row for row in rows if row.device == name]
     if by_device:
@@ -76,12 +76,16 @@ def _committed(root: Path, revision: str) -> list[Row]:
         row
         for file in files
         if file.endswith(".jsonl")
-        for row in read_export(_git(root, "show", f"{revision}:{file}").splitlines(), f"{revision[:12]}:{file}")[0]
+        for row in read_export(_git(root, "show", f"{revision}:{file}").split("\n"), f"{revision[:12]}:{file}")[0]
     ]
 
 
 def _git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False).stdout
+    """What git prints; "" where it says no."""
+    try:
+        return text(root, *words)
+    except GitError:
+        return ""
 
 
 def compare(papers: Sequence[Paper], a: str, b: str, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> Comparison:

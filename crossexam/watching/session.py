@@ -151,4 +151,4 @@ def history_rows(root: Path, file: str) -> list[Row]:
     path = root / file
     if not path.is_file():
         raise StoreError(f"the history file {file} does not exist: mend decision.history of the claim")
-    return read_export(path.read_text(encoding="utf-8").splitlines(), file)[0]
+    return read_export(path.read_text(encoding="utf-8").split("\n"), file)[0]

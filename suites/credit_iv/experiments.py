@@ -1,517 +1,145 @@
-"""The experiments of credit-iv: each measures and returns metrics; the rules that judge them are in paper.toml.
-
-Exact experiments run on random tables of counts, float64. The others name a real table; what is measured on it is in
-`on_tables.py`.
-"""
+"""The experiments that paper.toml names: those of the exact tier, and the tables that `on_tables` is asked about."""
 
 from __future__ import annotations
 
-import math
-from statistics import NormalDist
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.special import rel_entr
-from sklearn.datasets import load_breast_cancer
-from sklearn.ensemble import GradientBoostingClassifier
 
 import reference
-from reference import Table
-from suites.credit_iv import method, on_tables
+from suites.credit_iv.exact import (
+    Metrics,
+    bias,
+    binning,
+    by_hand,
+    coverage,
+    error_gradients,
+    identities,
+    library_tables,
+    merging,
+    null_law,
+    points,
+    programme,
+    regression,
+    second_order,
+    standard_errors,
+)
 
-Metrics = dict[str, float | list[float]]
-Array = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    from reference import Table
 
-GOODS, BADS = (100, 200, 300, 150), (40, 35, 20, 5)
-"""The table on which the standard errors are compared: IV = .662198, its last bin has five bads."""
-FORMS: dict[str, method.Form] = {"a": "fixed_weights", "b": "independent_bins", "c": "multinomial"}
+__all__ = [
+    "bias", "binning", "bootstrap_german", "bootstrap_taiwan", "by_hand", "coverage", "drift_german",
+    "encodings_breast_cancer", "encodings_german", "encodings_taiwan", "error_gradients", "frontier_german",
+    "frontier_taiwan", "identities", "library_tables", "merging", "null_law", "points", "programme",
+    "protected_paths_german", "regression", "second_order", "selection_bias_german", "selection_german",
+    "selection_null_german", "standard_errors",
+]  # fmt: skip
 
-
-# Exact tier: identities and bounds.
-
-
-def identities(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E1, E2, E10 on 4 x 500 random tables of 2 to 20 bins."""
-    generator = torch.Generator().manual_seed(seed)
-    worst: dict[str, list[float]] = {}
-    for size in (2, 3, 8, 20):
-        goods, bads = _random_tables(500, size, generator)
-        for name, value in _identity_gaps(goods, bads, generator).items():
-            worst.setdefault(name, []).append(value)
-    floors = ("least_iv", "least_reduction_slack", "least_pinsker_slack")
-    return {name: min(values) if name in floors else max(values) for name, values in worst.items()}
-
-
-def _identity_gaps(goods: torch.Tensor, bads: torch.Tensor, generator: torch.Generator) -> dict[str, float]:
-    p, q = goods / goods.sum(-1, keepdim=True), bads / bads.sum(-1, keepdim=True)
-    iv, woe = method.information_value(goods, bads), method.weight_of_evidence(goods, bads)
-    kl = torch.from_numpy(rel_entr(p.numpy(), q.numpy()).sum(-1) + rel_entr(q.numpy(), p.numpy()).sum(-1))
-    order = torch.randperm(goods.shape[-1], generator=generator)
-    scaled = {"goods": (7.0 * goods, bads), "bads": (goods, 0.3 * bads), "both": (25 * goods, 25 * bads)}
-    errors = [(method.iv_standard_error(goods, bads, form), form) for form in FORMS.values()]
-    tv = (p - q).abs().sum(-1) / 2
-    reduction = 2 * tv * torch.log((1 + tv) / (1 - tv))
-    return {
-        "kl_gap": _gap(iv, kl),
-        "psi_gap": max(
-            _gap(iv, method.population_stability_index(goods, bads)),
-            _gap(iv, method.population_stability_index(bads, goods)),
-        ),
-        "least_iv": float(iv.min()),
-        "iv_where_equal": _gap(method.information_value(goods, 3 * goods), torch.zeros_like(iv)),
-        "permutation_gap": max(
-            _gap(method.information_value(goods[:, order], bads[:, order]), iv),
-            _gap(method.weight_of_evidence(goods[:, order], bads[:, order]), woe[:, order]),
-        ),
-        "relabelling_gap": max(
-            _gap(method.weight_of_evidence(bads, goods), -woe), _gap(method.information_value(bads, goods), iv)
-        ),
-        "scaling_gap": max(
-            max(_gap(method.weight_of_evidence(*table), woe), _gap(method.information_value(*table), iv))
-            for table in scaled.values()
-        ),
-        "error_scaling_gap": max(
-            _gap(5 * method.iv_standard_error(*scaled["both"], form), error) for error, form in errors
-        ),
-        "least_reduction_slack": float((iv - reduction).min()),
-        "least_pinsker_slack": float((reduction - 4 * tv**2).min()),
-    }
-
-
-def merging(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E3 on 1,000 random tables of 8 bins: what merging two bins does to IV."""
-    generator = torch.Generator().manual_seed(seed)
-    goods, bads = _random_tables(1000, 8, generator)
-    loss = method.information_value(goods, bads) - method.information_value(_merged(goods), _merged(bads))
-    woe = method.weight_of_evidence(goods, bads)
-    apart = (woe[:, 0] - woe[:, 1]).abs() > 0.1
-    twins, twin_bads = goods.clone(), bads.clone()
-    twins[:, 1], twin_bads[:, 1] = 2.5 * goods[:, 0], 2.5 * bads[:, 0]
-    twin_loss = method.information_value(twins, twin_bads) - method.information_value(
-        _merged(twins), _merged(twin_bads)
-    )
-    return {
-        "violation": float(-loss.min()),
-        "least_loss_of_unequal": float(loss[apart].min()),
-        "loss_of_equal": float(twin_loss.abs().max()),
-    }
-
-
-def _merged(counts: torch.Tensor) -> torch.Tensor:
-    return torch.cat([counts[:, :2].sum(-1, keepdim=True), counts[:, 2:]], dim=-1)
-
-
-def regression(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E4, E5 on 100 random tables: WoE against logistic regressions fitted by maximum likelihood."""
-    generator = torch.Generator().manual_seed(seed)
-    gaps: dict[str, list[float]] = {"log_odds": [], "one_hot": [], "slope": [], "bad_slope": [], "intercept": []}
-    for goods, bads in zip(*_random_tables(100, 6, generator), strict=True):
-        woe, log_odds, prior = method.weight_of_evidence(goods, bads), torch.log(goods / bads), _log_odds(goods, bads)
-        one_hot, _ = _maximum_likelihood(torch.eye(6, dtype=torch.float64), goods, bads)
-        design = torch.stack([torch.ones(6, dtype=torch.float64), woe], dim=1)
-        by_woe, _ = _maximum_likelihood(design, goods, bads)
-        of_bad, _ = _maximum_likelihood(design, bads, goods)
-        gaps["log_odds"].append(_gap(woe, log_odds - prior))
-        gaps["one_hot"].append(_gap(one_hot, log_odds))
-        gaps["slope"].append(_gap(by_woe[1], torch.ones(())))
-        gaps["bad_slope"].append(_gap(of_bad[1], -torch.ones(())))
-        gaps["intercept"].append(_gap(by_woe[0], prior))
-    saturated = [
-        _gap(_slope_error(goods, bads), method.woe_standard_error(goods, bads).square().sum().sqrt())
-        for goods, bads in zip(*_random_tables(100, 2, generator), strict=True)
-    ]
-    return {**{f"{name}_gap": max(values) for name, values in gaps.items()}, "slope_error_gap": max(saturated)}
-
-
-def library_tables(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """The numbers that the library prints: its table (bads over goods: 10, 30; 20, 10) and its two intervals."""
-    goods, bads = torch.tensor([30, 10]), torch.tensor([10, 20])
-    woe, error = method.weight_of_evidence(goods, bads), method.woe_standard_error(goods, bads)
-    strong = method.wald_interval(torch.tensor(0.1901), torch.tensor(0.0256))
-    weak = method.wald_interval(torch.tensor(0.0040), torch.tensor(0.0035))
-    zero_rate = [float(method.rule_of_three(torch.zeros(1))) / n / (1 - 0.05 ** (1 / n)) for n in (100, 1000, 10**6)]
-    return {
-        "woe_first": float(woe[0]), "woe_second": float(woe[1]),
-        "se_first": float(error[0]), "se_second": float(error[1]),
-        "slope_se": float(_slope_error(goods.double(), bads.double())),
-        "strong_low": float(strong[0]), "strong_high": float(strong[1]),
-        "weak_low": float(weak[0]), "weak_high": float(weak[1]),
-        "rule_of_three_ratio": zero_rate,
-    }  # fmt: skip
-
-
-# Exact tier: the sampling theory.
-
-
-def standard_errors(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E6 and E7: the three standard errors of one table, and the delta method against autograd on 500 random ones."""
-    goods, bads = torch.tensor(GOODS).double(), torch.tensor(BADS).double()
-    printed = {f"se_{name}": float(method.iv_standard_error(goods, bads, form)) for name, form in FORMS.items()}
-    draws = _sample(goods, bads, 100, 20_000, seed)
-    spread = float(method.information_value(*draws).std())
-    generator = torch.Generator().manual_seed(seed)
-    random_goods, random_bads = (counts.requires_grad_() for counts in _random_tables(500, 7, generator))
-    by_gradient = _delta_variance(method.information_value(random_goods, random_bads), random_goods, random_bads)
-    woe = method.weight_of_evidence(random_goods, random_bads)
-    woe_by_gradient = torch.stack([_delta_variance(one, random_goods, random_bads) for one in woe.unbind(-1)], dim=-1)
-    woe_variance = method.woe_standard_error(random_goods, random_bads, fixed_totals=True) ** 2
-    return {
-        "iv": float(method.information_value(goods, bads)),
-        **printed,
-        "monte_carlo_sd": spread,
-        "sd_over_se_c": 10 * spread / printed["se_c"],
-        "gradient_gap": _gap(method.iv_variance(random_goods, random_bads) / by_gradient, torch.ones(())),
-        "woe_gradient_gap": _gap(woe_variance / woe_by_gradient, torch.ones(())),
-    }
-
-
-def coverage(*, arm: str, seed: int, device: torch.device, scale: int) -> Metrics:
-    """E6: how often 95 % intervals, and 95 % upper limits, hold the true IV. 5,000 draws of `scale` times the table."""
-    goods, bads = torch.tensor(GOODS).double(), torch.tensor(BADS).double()
-    truth = method.information_value(goods, bads)
-    drawn_goods, drawn_bads = _sample(goods, bads, scale, 5000, seed)
-    value = method.information_value(drawn_goods, drawn_bads)
-    covered: Metrics = {}
-    for name, form in FORMS.items():
-        error = method.iv_standard_error(drawn_goods, drawn_bads, form)
-        low, high = method.wald_interval(value, error)
-        covered[f"coverage_{name}"] = _share((low <= truth) & (truth <= high))
-        covered[f"upper_{name}"] = _share(truth <= method.upper_limit(value, error))
-    return covered
-
-
-def null_law(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E8: 20,000 draws with p = q, K = 4, n_G = 5,000, n_B = 2,000."""
-    shares = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-    goods, bads = _sample(5000 * shares, 2000 * shares, 1, 20_000, seed)
-    statistic, p_value = method.null_test(goods, bads)
-    value = method.information_value(goods, bads)
-    rejected: Metrics = {}
-    for name, form in FORMS.items():
-        low, _ = method.wald_interval(value, method.iv_standard_error(goods, bads, form))
-        rejected[f"zero_excluded_{name}"] = _share(low > 0)
-    return {
-        "mean": float(statistic.mean()),
-        "variance": float(statistic.var()),
-        "tail": _share(statistic > 7.815),
-        "rejected": _share(p_value < 0.05),
-        **rejected,
-    }
-
-
-def bias(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E9: E[IV_hat] - IV at 10 and 100 times the table, 200,000 draws each.
-
-    The delta method's linear term has mean zero and carries nearly all of the noise: it is subtracted from each draw.
-    """
-    biases = []
-    for scale in (10, 100):
-        goods, bads = (scale * torch.tensor(counts).double().requires_grad_() for counts in (GOODS, BADS))
-        truth = method.information_value(goods, bads)
-        slopes = torch.autograd.grad(truth, (goods, bads))
-        drawn_goods, drawn_bads = _sample(goods.detach(), bads.detach(), 1, 200_000, seed)
-        linear = (drawn_goods - goods.detach()) @ slopes[0] + (drawn_bads - bads.detach()) @ slopes[1]
-        biases.append(float((method.information_value(drawn_goods, drawn_bads) - truth.detach() - linear).mean()))
-    return {"bias": biases, "ratio": biases[0] / biases[1]}
-
-
-def second_order(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E11: the order in eps of IV(p, p + eps d) - eps^2 sum d^2 / p, over 200 random p and d."""
-    generator = torch.Generator().manual_seed(seed)
-    p = _random_tables(400, 5, generator)[0]
-    p = p / p.sum(-1, keepdim=True)
-    d = torch.randn(400, 5, generator=generator, dtype=torch.float64)
-    d = d - d.mean(-1, keepdim=True)
-    d = d / (d / p).abs().amax(-1, keepdim=True)
-    # Where the third-order term happens to vanish, the error is of fourth order and there is no slope 3 to see.
-    visible = (d**3 / p**2).sum(-1).abs() > 0.05
-    p, d = p[visible][:200], d[visible][:200]
-    steps = torch.logspace(-3, -2, 5, dtype=torch.float64)
-    moved = p + steps[:, None, None] * d
-    error = (method.jeffreys(p.expand_as(moved), moved) - steps[:, None] ** 2 * (d**2 / p).sum(-1)).abs().log()
-    x = steps.log() - steps.log().mean()
-    slopes = (x[:, None] * error).sum(0) / (x**2).sum()
-    return {"slope_gap": float((slopes - 3).abs().max())}
-
-
-# Exact tier: bins, programme, points.
-
-
-def binning(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """What stump bins keep of the stumps (breast cancer); merged bins: large enough, contiguous, and not richer."""
-    features, target = load_breast_cancer(return_X_y=True)
-    train, test = np.arange(0, 569, 2), np.arange(1, 569, 2)
-    edges = method.stump_thresholds(features[train], target[train], seed=seed)
-    bins = np.stack(
-        [np.searchsorted(edge, column, side="left") for edge, column in zip(edges, features.T, strict=True)], axis=1
-    )
-    scores = [
-        GradientBoostingClassifier(max_depth=1, n_estimators=100, learning_rate=0.1, random_state=seed)
-        .fit(design[train], target[train])
-        .decision_function(design)
-        for design in (features, bins)
-    ]
-    gap = np.abs(scores[0] - scores[1])
-    rng = np.random.default_rng(seed)
-    least_share, disorder, rise = 1.0, 0, -math.inf
-    for trial in range(200):
-        goods, bads = rng.integers(1, 60, 15).astype(float), rng.integers(1, 30, 15).astype(float)
-        labels = method.merge_small_bins(goods, bads, 0.08, ordered=bool(trial % 2))
-        after = [torch.from_numpy(np.bincount(labels, weights=counts)) for counts in (goods, bads)]
-        before = [torch.from_numpy(counts) for counts in (goods, bads)]
-        least_share = min(least_share, float(((after[0] + after[1]) / sum(map(sum, before))).min()))
-        disorder += int(trial % 2 and np.any((np.diff(labels) != 0) & (np.diff(labels) != 1)))
-        rise = max(rise, float(method.information_value(*after) - method.information_value(*before)))
-    return {
-        "seen_gap": float(gap[train].max()),
-        "unseen_gap": float(gap[test].max()),
-        "least_share": least_share,
-        "disorder": float(disorder),
-        "iv_rise": rise,
-    }
-
-
-def programme(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """E12: the 0/1 programme against all subsets of 5, 8, 11 and 15 random features."""
-    rng = np.random.default_rng(seed)
-    worst: dict[str, list[float]] = {}
-    for size in (5, 8, 11, 15):
-        value, cost = rng.gamma(1.0, 0.1, size), rng.gamma(1.0, 0.05, size)
-        error = cost * rng.uniform(0.1, 0.5, size)
-        for name, found in _programme_gaps(value, cost, error, rng).items():
-            worst.setdefault(name, []).append(found)
-    smallest = ("least_unsupported", "least_probabilistic_slack")
-    return {name: min(found) if name in smallest else max(found) for name, found in worst.items()}
-
-
-def _programme_gaps(value: Array, cost: Array, error: Array, rng: np.random.Generator) -> dict[str, float]:
-    subsets = (np.arange(1 << len(value))[:, None] >> np.arange(len(value))) & 1
-    values, costs = subsets @ value, subsets @ cost
-    order = np.lexsort((-values, costs))
-    best_so_far = np.maximum.accumulate(values[order])
-    efficient = order[np.concatenate([[True], np.diff(best_so_far) > 0])]
-    limits = [*rng.uniform(0, cost.sum(), 10), *costs[rng.choice(efficient, 10)]]
-    optimum = [values[costs <= limit + 1e-12].max() for limit in limits]
-    chosen = [method.select_features(value, cost, limit) for limit in limits]
-    front = method.pareto_front(value, cost)
-    front_values, front_costs = front @ value, front @ cost
-    swept = np.unique([method.penalised_selection(value, cost, rate) for rate in _penalties(value, cost)], axis=0)
-    supported_gap = max(
-        (values - rate * costs).max() - ((value - rate * cost) * method.penalised_selection(value, cost, rate)).sum()
-        for rate in _penalties(value, cost)
-    )
-    dear = method.upper_limit(torch.from_numpy(cost), torch.from_numpy(error)).numpy()
-    careful = [method.select_features(value, dear, limit) for limit in limits]
-    return {
-        "optimum_gap": max(abs(value[mask].sum() - best) for mask, best in zip(chosen, optimum, strict=True)),
-        "excess_cost": max(cost[mask].sum() - limit for mask, limit in zip(chosen, limits, strict=True)),
-        "front_gap": _front_gap(front_values, front_costs, values[efficient], costs[efficient]),
-        "front_rises": float(np.sum(np.diff(front_values) >= 0) + np.sum(np.diff(front_costs) >= 0)),
-        "supported_gap": float(supported_gap),
-        "least_unsupported": float(len(front) - len(swept)),
-        "least_probabilistic_slack": min(
-            limit - cost[mask].sum() - NormalDist().inv_cdf(0.95) * math.sqrt((error[mask] ** 2).sum())
-            for mask, limit in zip(careful, limits, strict=True)
-        ),
-    }
-
-
-def _penalties(value: Array, cost: Array) -> Array:
-    """One penalty between each two neighbouring break points of the sweep, and one beyond either end."""
-    breaks = np.sort(value / cost)
-    return np.concatenate([[breaks[0] / 2], (breaks[1:] + breaks[:-1]) / 2, [2 * breaks[-1]]])
-
-
-def _front_gap(values: Array, costs: Array, true_values: Array, true_costs: Array) -> float:
-    """Largest distance between two fronts, point by point; the number of points too many or too few, if any."""
-    if len(values) != len(true_values):
-        return float(abs(len(values) - len(true_values)))
-    return float(max(np.abs(values[::-1] - true_values).max(), np.abs(costs[::-1] - true_costs).max()))
-
-
-def points(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """Scorecard points on 100 random scorecards of 6 features with 5 bins."""
-    generator = torch.Generator().manual_seed(seed)
-    scale = {"pdo": 40.0, "base_score": 500.0, "base_odds": 20.0}
-    log_odds = torch.randn(1000, generator=generator, dtype=torch.float64)
-    anchor = method.score(torch.tensor(math.log(20.0), dtype=torch.float64), **scale)
-    sums = []
-    for _ in range(100):
-        tables = list(torch.randn(6, 5, generator=generator, dtype=torch.float64))
-        slopes = torch.randn(6, generator=generator, dtype=torch.float64)
-        card = method.scorecard_points(tables, slopes, 0.7, **scale)
-        rows = torch.randint(5, (50, 6), generator=generator)
-        total = sum(card[column][rows[:, column]] for column in range(6))
-        by_hand = 0.7 + sum(slopes[column] * tables[column][rows[:, column]] for column in range(6))
-        sums.append(_gap(total, method.score(by_hand, **scale)))
-    return {
-        "doubling_gap": _gap(method.score(log_odds + math.log(2), **scale) - method.score(log_odds, **scale), 40.0),
-        "anchor_gap": _gap(anchor, 500.0),
-        "sum_gap": max(sums),
-    }
-
-
-def by_hand(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """Merging and the default scale on cases small enough to do by hand."""
-    cases = [
-        # The last of two bins is too small: one bin is left.
-        ([90.0, 2.0], [7.0, 1.0], True, [0, 0]),
-        # The middle bin has odds of 2 : 1, as the right one, but fewer goods than either: it goes to the right.
-        ([10.0, 2.0, 200.0], [100.0, 1.0, 100.0], True, [0, 1, 1]),
-        # As categories, the first may join the last.
-        ([2.0, 10.0, 200.0], [1.0, 100.0, 100.0], False, [0, 1, 0]),
-    ]
-    wrong = [
-        method.merge_small_bins(np.array(goods), np.array(bads), 0.05, ordered=ordered).tolist() != labels
-        for goods, bads, ordered, labels in cases
-    ]
-    log_odds = torch.tensor([50.0, 100.0], dtype=torch.float64).log()
-    return {
-        "wrong_merges": float(sum(wrong)),
-        "default_scale_gap": _gap(method.score(log_odds), torch.tensor([600.0, 620.0], dtype=torch.float64)),
-    }
-
+# on_tables imports pandas and scikit-learn, for which the exact tier need not wait.
 
 # Small tier: German credit, and scikit-learn's breast cancer.
 
 
-def encodings_german(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S1 on German credit."""
-    return on_tables.encodings(reference.load("german-credit"), seed)
+def encodings_german(*, seed: int) -> Metrics:
+    """The encodings on German credit."""
+    from suites.credit_iv.on_tables import encodings
+
+    return encodings(reference.load("german-credit"), seed)
 
 
-def encodings_breast_cancer(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S1 on the first six features of breast cancer: with all thirty, every model is near an AUC of 1."""
+def encodings_breast_cancer(*, seed: int) -> Metrics:
+    """The encodings on the first six features of breast cancer: with all thirty, every model is near an AUC of 1."""
+    from suites.credit_iv.on_tables import encodings
+
     table = reference.load("breast-cancer")
-    return on_tables.encodings(Table(table.features.iloc[:, :6], 1 - table.target), seed)
+    return encodings(replace(table, features=table.features.iloc[:, :6], target=1 - table.target), seed)
 
 
-def selection_german(*, arm: str, seed: int, device: torch.device, keep: int) -> Metrics:
+def selection_german(*, seed: int, keep: int) -> Metrics:
     """IV against the other criteria that features are selected by."""
-    return on_tables.selection(reference.load("german-credit"), seed, keep)
+    from suites.credit_iv.on_tables import selection
+
+    return selection(reference.load("german-credit"), seed, keep)
 
 
-def bootstrap_german(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S2 on every feature of German credit that has more than one bin."""
-    return on_tables.bootstrap_errors(reference.load("german-credit"), seed)
+def bootstrap_german(*, seed: int) -> Metrics:
+    """Standard errors of every feature of German credit that has more than one bin."""
+    from suites.credit_iv.on_tables import bootstrap_errors
+
+    return bootstrap_errors(reference.load("german-credit"), seed)
 
 
-def drift_german(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S3 on German credit."""
-    return on_tables.drift(reference.load("german-credit"), seed)
+def drift_german(*, seed: int) -> Metrics:
+    """The drift test on German credit."""
+    from suites.credit_iv.on_tables import drift
+
+    return drift(reference.load("german-credit"), seed)
 
 
-def selection_bias_german(*, arm: str, seed: int, device: torch.device) -> Metrics:
+def selection_bias_german(*, arm: str, seed: int) -> Metrics:
     """Bins and IV from the same half (`no_split`) or from two (`split`)."""
-    return on_tables.selection_bias(reference.load("german-credit"), seed, split=arm == "split")
+    from suites.credit_iv.on_tables import selection_bias
+
+    return selection_bias(reference.load("german-credit"), seed, split=arm == "split")
 
 
-def selection_null_german(*, arm: str, seed: int, device: torch.device) -> Metrics:
+def selection_null_german(*, seed: int) -> Metrics:
     """The null test on permuted targets, with and without a split."""
-    return on_tables.selection_null(reference.load("german-credit"), seed)
+    from suites.credit_iv.on_tables import selection_null
+
+    return selection_null(reference.load("german-credit"), seed)
 
 
-def frontier_german(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S4 on German credit: the protected group is age <= 25, and age itself is no candidate."""
-    return on_tables.frontier(*_german_by_age(), arm, seed)
+def frontier_german(*, arm: str, seed: int) -> Metrics:
+    """German credit: the protected group is age <= 25, and age itself is no candidate."""
+    from suites.credit_iv.on_tables import frontier
+
+    return frontier(*_german_by_age(), arm, seed)
 
 
-def protected_paths_german(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S4 along whole paths."""
-    return on_tables.protected_paths(*_german_by_age(), seed)
+def protected_paths_german(*, seed: int) -> Metrics:
+    """The same along whole paths."""
+    from suites.credit_iv.on_tables import protected_paths
+
+    return protected_paths(*_german_by_age(), seed)
 
 
 def _german_by_age() -> tuple[Table, npt.NDArray[np.int64]]:
     table = reference.load("german-credit")
     young = (table.features["age"] <= 25).to_numpy(np.int64)
-    return Table(table.features.drop(columns="age"), table.target), young
+    return replace(table, features=table.features.drop(columns="age")), young
 
 
 # Full tier: Taiwan default.
 
 
-def encodings_taiwan(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S1 on Taiwan default."""
-    return on_tables.encodings(_taiwan(), seed)
+def encodings_taiwan(*, seed: int) -> Metrics:
+    """The encodings on Taiwan default."""
+    from suites.credit_iv.on_tables import encodings
+
+    return encodings(_taiwan(), seed)
 
 
-def bootstrap_taiwan(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S2 on every feature of Taiwan default that has more than one bin."""
-    return on_tables.bootstrap_errors(_taiwan(), seed)
+def bootstrap_taiwan(*, seed: int) -> Metrics:
+    """Standard errors of every feature of Taiwan default that has more than one bin."""
+    from suites.credit_iv.on_tables import bootstrap_errors
+
+    return bootstrap_errors(_taiwan(), seed)
 
 
-def frontier_taiwan(*, arm: str, seed: int, device: torch.device) -> Metrics:
-    """S4 on Taiwan default: the protected group is women (X2 = 2), and sex itself is no candidate."""
+def frontier_taiwan(*, arm: str, seed: int) -> Metrics:
+    """Taiwan default: the protected group is women (X2 = 2), and sex itself is no candidate."""
+    from suites.credit_iv.on_tables import frontier
+
     table = _taiwan()
     women = (table.features["X2"] == "2").to_numpy(np.int64)
-    return on_tables.frontier(Table(table.features.drop(columns="X2"), table.target), women, arm, seed)
+    return frontier(replace(table, features=table.features.drop(columns="X2")), women, arm, seed)
 
 
 def _taiwan() -> Table:
     """Sex, education and marriage (X2, X3, X4) are codes, not numbers."""
     table = reference.load("taiwan-default")
-    return Table(table.features.astype(dict.fromkeys(("X2", "X3", "X4"), str)), table.target)
-
-
-# Shared by the exact experiments.
-
-
-def _random_tables(number: int, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positive counts (number, size) of goods and bads, up to 1,000 and 300 a bin."""
-    uniform = torch.rand(2, number, size, generator=generator, dtype=torch.float64)
-    return 1 + 999 * uniform[0], 1 + 299 * uniform[1] ** 2
-
-
-def _sample(
-    goods: torch.Tensor, bads: torch.Tensor, scale: int, draws: int, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(draws, K) multinomial counts around `scale` times a table, class totals fixed; empty cells are filled."""
-    rng = np.random.default_rng(seed)
-    sampled = [
-        torch.from_numpy(rng.multinomial(round(scale * float(counts.sum())), (counts / counts.sum()).numpy(), draws))
-        for counts in (goods, bads)
-    ]
-    return method.fill_empty(*sampled)
-
-
-def _delta_variance(value: torch.Tensor, goods: torch.Tensor, bads: torch.Tensor) -> torch.Tensor:
-    """grad^T Sigma grad, (N,), of `value` (N,): gradients by autograd, Sigma the covariance of multinomial counts."""
-    total = torch.zeros_like(value)
-    slopes = torch.autograd.grad(value.sum(), (goods, bads), retain_graph=True)
-    for counts, slope in zip((goods, bads), slopes, strict=True):
-        n = counts.sum(-1)
-        covariance = torch.diag_embed(counts) - counts[:, :, None] * counts[:, None, :] / n[:, None, None]
-        total = total + torch.einsum("ni,nij,nj->n", slope, covariance, slope)
-    return total.detach()
-
-
-def _maximum_likelihood(
-    design: torch.Tensor, goods: torch.Tensor, bads: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coefficients (D,) and Fisher information (D, D) of a logistic regression of good on grouped rows (K, D)."""
-    beta = torch.zeros(design.shape[1], dtype=torch.float64)
-    for _ in range(50):
-        fitted = torch.sigmoid(design @ beta)
-        information = design.T @ ((goods + bads) * fitted * (1 - fitted) * design.T).T
-        beta = beta + torch.linalg.solve(information, design.T @ (goods - (goods + bads) * fitted))
-    return beta, information
-
-
-def _slope_error(goods: torch.Tensor, bads: torch.Tensor) -> torch.Tensor:
-    """Standard error of the slope of a logistic regression on two bins, from its Fisher information."""
-    design = torch.tensor([[1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
-    _, information = _maximum_likelihood(design, goods, bads)
-    return torch.linalg.inv(information)[1, 1].sqrt()
-
-
-def _log_odds(goods: torch.Tensor, bads: torch.Tensor) -> torch.Tensor:
-    return torch.log(goods.sum() / bads.sum())
-
-
-def _gap(found: torch.Tensor, expected: torch.Tensor | float) -> float:
-    return float((found - expected).detach().abs().max())
-
-
-def _share(hits: torch.Tensor) -> float:
-    return float(hits.double().mean())
+    return replace(table, features=table.features.astype(dict.fromkeys(("X2", "X3", "X4"), str)))

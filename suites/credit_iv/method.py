@@ -13,7 +13,8 @@ q_i = b_i / n_B are the shares of the bin within its class. In nats,
 
 The Jeffreys divergence J makes a feature's strength, its drift between two periods and what it gives away about a
 protected group one functional with one sampling theory. Counts are tensors (..., K), any batch shape in front;
-everything on them is differentiable. Integer counts are taken as float64. Bins come from boosted stumps, and a 0/1
+everything on them is differentiable, and works under torch.func and torch.compile, where cells are not looked at and
+bad ones are the caller's. Integer counts are taken as float64. Bins come from boosted stumps, and a 0/1
 programme chooses the features that keep most IV within a limit on protected IV.
 """
 
@@ -26,8 +27,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
-from sklearn.ensemble import GradientBoostingClassifier
+
+from baselines.losses import visible
 
 Form = Literal["fixed_weights", "independent_bins", "multinomial"]
 """Variances of IV in use: (A) WoE taken as known, (B) the library fastwoe's, (C) the full delta method above."""
@@ -75,16 +76,24 @@ def fill_empty(goods: torch.Tensor, bads: torch.Tensor, add: float = 0.5) -> tup
     Shapes (..., K) -> (..., K) twice. Raises ValueError for negative counts.
     """
     goods, bads = _as_float(goods), _as_float(bads)
-    if bool((goods < 0).any()) or bool((bads < 0).any()):
+    if visible(goods) and visible(bads) and bool(((goods < 0) | (bads < 0)).any()):
         raise ValueError("counts must not be negative")
     empty = ((goods == 0) | (bads == 0)).any(-1, keepdim=True)
     return goods + add * empty, bads + add * empty
 
 
-def rule_of_three(counts: torch.Tensor) -> torch.Tensor:
-    """Counts with 3 in place of 0: no event in n trials bounds the rate by 3/n (95 %). For variances only."""
-    counts = _as_float(counts)
-    return torch.where(counts == 0, torch.full_like(counts, 3.0), counts)
+def rule_of_three(goods: torch.Tensor, bads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Counts for `woe_standard_error` where a cell is empty, as in the library: (..., K) -> (..., K) twice.
+
+    No event in the n borrowers of a bin bounds its rate by 3/n (95 %): the empty cell counts as 3, the other as n - 3.
+    The library gives bins of n <= 3 a variance of 1: that of 2 and 2. Other bins stay as they are.
+    """
+    goods, bads = _as_float(goods), _as_float(bads)
+    rest = goods + bads - 3
+    empty = (goods == 0) | (bads == 0)
+    large = [torch.where(mine == 0, 3.0, rest) for mine in (goods, bads)]
+    new = [torch.where(rest > 0, one, 2.0) for one in large]
+    return torch.where(empty, new[0], goods), torch.where(empty, new[1], bads)
 
 
 # Standard errors, intervals and tests.
@@ -99,7 +108,7 @@ def woe_standard_error(goods: torch.Tensor, bads: torch.Tensor, *, fixed_totals:
     variance = 1 / goods + 1 / bads
     if fixed_totals:
         variance = variance - 1 / goods.sum(-1, keepdim=True) - 1 / bads.sum(-1, keepdim=True)
-    return variance.sqrt()
+    return _root(variance)
 
 
 def iv_variance(goods: torch.Tensor, bads: torch.Tensor, form: Form = "multinomial") -> torch.Tensor:
@@ -127,8 +136,8 @@ def iv_variance(goods: torch.Tensor, bads: torch.Tensor, form: Form = "multinomi
 
 
 def iv_standard_error(goods: torch.Tensor, bads: torch.Tensor, form: Form = "multinomial") -> torch.Tensor:
-    """The square root of `iv_variance`, (..., K) -> (...)."""
-    return iv_variance(goods, bads, form).sqrt()
+    """The square root of `iv_variance`, (..., K) -> (...). At p = q it is 0, and its gradient too."""
+    return _root(iv_variance(goods, bads, form))
 
 
 def wald_interval(
@@ -138,13 +147,13 @@ def wald_interval(
 
     Its lower end is no test of IV = 0. Raises ValueError for a confidence outside (0, 1).
     """
-    reach = _normal_quantile(confidence + (1 - confidence) / 2) * standard_error
+    reach = _normal_quantile(confidence + (1 - confidence) / 2, value) * standard_error
     return (value - reach).clamp_min(0), value + reach
 
 
 def upper_limit(value: torch.Tensor, standard_error: torch.Tensor | float, confidence: float = 0.95) -> torch.Tensor:
     """value + z SE, one-sided: the probabilistic cost of a feature in `select_features`."""
-    return value + _normal_quantile(confidence) * standard_error
+    return value + _normal_quantile(confidence, value) * standard_error
 
 
 def null_test(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -172,6 +181,8 @@ def stump_thresholds(
 
     x <= threshold goes left. A column that no stump splits gets an empty array. `seed` breaks ties between splits.
     """
+    from sklearn.ensemble import GradientBoostingClassifier  # seconds that nothing else here has to wait for
+
     model = GradientBoostingClassifier(
         max_depth=1, n_estimators=rounds, learning_rate=learning_rate, random_state=seed
     ).fit(features, target)
@@ -226,6 +237,8 @@ def select_features(value: Array, cost: Array, limit: float) -> npt.NDArray[np.b
     form: the sum of upper limits bounds the upper limit of the sum, whatever the correlations.
     Raises ValueError for negative or non-finite entries and for a negative limit (not even no feature would do).
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     value, cost = np.asarray(value, dtype=float), np.asarray(cost, dtype=float)
     if value.shape != cost.shape or not np.isfinite([value, cost]).all() or min(value.min(), cost.min()) < 0:
         raise ValueError("value and cost must be finite, not negative and of one shape")
@@ -319,7 +332,7 @@ def _positive(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, 
         raise ValueError(f"counts must be of one shape (..., K), got {tuple(first.shape)} and {tuple(second.shape)}")
     first, second = _as_float(first), _as_float(second)
     for counts in (first, second):
-        if not bool(((counts > 0) & counts.isfinite()).all()):
+        if visible(counts) and not bool(((counts > 0) & counts.isfinite()).all()):
             raise ValueError("every cell must be positive and finite: fill empty ones first, see fill_empty")
     return first, second
 
@@ -329,7 +342,13 @@ def _shares(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, to
     return first / first.sum(-1, keepdim=True), second / second.sum(-1, keepdim=True)
 
 
-def _normal_quantile(probability: float) -> float:
+def _root(variance: torch.Tensor) -> torch.Tensor:
+    """The square root, with gradient 0 and not NaN at 0 and where rounding has put a zero below it."""
+    positive = variance > 0
+    return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+
+
+def _normal_quantile(probability: float, like: torch.Tensor) -> torch.Tensor:
     if not 0 < probability < 1:
         raise ValueError(f"a confidence lies in (0, 1), got a quantile at {probability}")
-    return float(torch.special.ndtri(torch.tensor(probability, dtype=torch.float64)))
+    return torch.special.ndtri(like.new_full((), probability, dtype=torch.float64)).to(like.dtype)

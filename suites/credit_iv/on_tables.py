@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def encodings(table: Table, seed: int) -> Metrics:
-    """S1: test AUC of the encodings on stump and on equal-width bins, of the baselines, and their differences."""
+    """Test AUC of the encodings on stump and on equal-width bins, of the baselines, and their differences."""
     train, test = _split(table.target, 0.3, seed)
     x_train, x_test = table.features.iloc[train], table.features.iloc[test]
     y_train, y_test = table.target[train], table.target[test]
@@ -72,7 +72,7 @@ def selection(table: Table, seed: int, keep: int) -> Metrics:
 
 
 def bootstrap_errors(table: Table, seed: int, draws: int = 1000) -> Metrics:
-    """S2: bootstrap sd of IV per feature (stratified by class, bins held fixed) against the forms A, B, C."""
+    """Bootstrap sd of IV per feature (stratified by class, bins held fixed) against the forms A, B, C."""
     bins = scorecard.fit_bins(table.features, table.target, "stumps")
     counts = scorecard.count_tables(bins(table.features), bins.sizes, table.target)
     forms: dict[str, method.Form] = {"a": "fixed_weights", "b": "independent_bins", "c": "multinomial"}
@@ -97,7 +97,7 @@ def bootstrap_errors(table: Table, seed: int, draws: int = 1000) -> Metrics:
 
 
 def drift(table: Table, seed: int, splits: int = 20_000) -> Metrics:
-    """S3: false alarms of the chi-square PSI test on random halves, and of the fixed rule PSI > 0.1, by sample size."""
+    """False alarms of the chi-square PSI test on random halves, and of the fixed rule PSI > 0.1, by sample size."""
     bins = scorecard.fit_bins(table.features, table.target, "equal_frequency")
     rng = np.random.default_rng(seed)
     alarms, widest = [], np.zeros(0)
@@ -147,7 +147,7 @@ def selection_null(table: Table, seed: int, permutations: int = 60) -> Metrics:
 
 
 def frontier(table: Table, protected: Ints, arm: str, seed: int, resamples: int = 500) -> Metrics:
-    """S4: what halving the summed IV^prot costs in test AUC, by the way (`arm`) in which features are left out.
+    """What halving the summed IV^prot costs in test AUC, by the way (`arm`) in which features are left out.
 
     `programme` and `probabilistic` solve the 0/1 programme, the latter on IV^prot + z SE; `removal` drops the features
     with the highest IV^prot until the limit is met. Interval: 95 %, bootstrap over test rows.
@@ -175,7 +175,7 @@ def frontier(table: Table, protected: Ints, arm: str, seed: int, resamples: int 
 
 
 def protected_paths(table: Table, protected: Ints, seed: int) -> Metrics:
-    """S4: test AUC and the score's IV^prot along the front, and as the features with the highest IV^prot go."""
+    """Test AUC and the score's IV^prot along the front, and as the features with the highest IV^prot go."""
     x_train, y_train, x_test, y_test, sizes, value, cost, _, groups = _fair_setting(table, protected, seed)
     shares = np.linspace(0.1, 1.0, 10)
     front = [np.flatnonzero(method.select_features(value, cost, share * cost.sum())) for share in shares]
@@ -186,13 +186,11 @@ def protected_paths(table: Table, protected: Ints, seed: int) -> Metrics:
         for columns in subsets:
             train, test = (_subset_scores(columns, sizes, x_train, y_train, rows) for rows in (x_train, x_test))
             found[name].append([roc_auc_score(y_test, test), _score_iv(train, test, groups)])
-    summed = [float(cost[columns].sum()) for columns in removal]
     front_auc, front_iv = zip(*found["front"], strict=True)
     removal_auc, removal_iv = zip(*found["removal"], strict=True)
     return {
         "front_share": shares.tolist(), "front_auc": list(front_auc), "front_score_iv": list(front_iv),
-        "removal_auc": list(removal_auc), "removal_score_iv": list(removal_iv), "removal_summed_iv": summed,
-        "summed_rises": float(np.sum(np.diff(summed) >= 0)),
+        "removal_auc": list(removal_auc), "removal_score_iv": list(removal_iv),
         "front_auc_trend": float(spearmanr(shares, front_auc).statistic),
         "removal_score_iv_trend": float(spearmanr(np.arange(len(removal)), removal_iv).statistic),
     }  # fmt: skip

@@ -1,11 +1,14 @@
 """From a table of mixed columns to bins, to the three encodings of the paper, and to what they are compared with.
 
+Missing values are a bin of their own, or where they are under 5 % part of the bin of nearest log-odds. Columns of
+numbers and of booleans are cut into intervals; of every other dtype each value is a category.
+
 Every model is a scikit-learn estimator on binned columns (N, D), integers; target 1 is bad (or the protected group).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,31 +46,42 @@ MIN_SHARE = 0.05
 
 @dataclass(frozen=True)
 class NumericBins:
-    """Bins (-inf, e_1], (e_1, e_2], ..., (e_{K-1}, inf) of a numeric column."""
+    """Bins (-inf, e_1], (e_1, e_2], ..., (e_{K-1}, inf) of a numeric column; missing values go to the bin `missing`.
+
+    That is one of these, or bin K, their own.
+    """
 
     edges: npt.NDArray[np.float64]
+    missing: int = 0
 
     @property
     def size(self) -> int:
-        return len(self.edges) + 1
+        return max(len(self.edges), self.missing) + 1
+
+    @property
+    def ordered(self) -> bool:
+        return self.missing <= len(self.edges)
 
     def __call__(self, column: pd.Series) -> Ints:
-        return np.searchsorted(self.edges, column.to_numpy(float), side="left").astype(np.int64)
+        values = _numbers(column)
+        bins = np.searchsorted(self.edges, values, side="left")
+        return np.where(np.isnan(values), self.missing, bins).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class CategoryBins:
-    """Groups of categories. One that was not there when the bins were made goes to the largest bin."""
+    """Groups of categories, None for missing. What was not there when the bins were made goes to the largest bin."""
 
-    groups: Mapping[str, int]
+    groups: Mapping[str | None, int]
     largest: int
+    ordered = False
 
     @property
     def size(self) -> int:
         return max(self.groups.values()) + 1
 
     def __call__(self, column: pd.Series) -> Ints:
-        return np.array([self.groups.get(value, self.largest) for value in column], dtype=np.int64)
+        return np.array([self.groups.get(value, self.largest) for value in _categories(column)], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ class TableBins:
     @property
     def categorical(self) -> list[int]:
         """Positions of the columns whose bins have no order."""
-        return [index for index, bins in enumerate(self.columns.values()) if isinstance(bins, CategoryBins)]
+        return [index for index, bins in enumerate(self.columns.values()) if not bins.ordered]
 
     def __call__(self, table: pd.DataFrame) -> Ints:
         """(N, D) bin numbers."""
@@ -105,21 +119,61 @@ def fit_bins(table: pd.DataFrame, target: Ints, how: str = "stumps", seed: int =
 
 
 def numeric_columns(table: pd.DataFrame) -> list[str]:
-    """Names of the columns that hold numbers; the others hold categories."""
+    """Names of the columns that hold numbers or booleans; the others hold categories."""
     return [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
 
 
+def complete(table: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+    """The table without missing values, where `like` or the table has any: else as it is.
+
+    Numbers take the median of `like`, and a column says where they did; categories take one named "missing".
+    """
+    columns = {}
+    for name, column in table.items():
+        if not (column.isna().any() or like[name].isna().any()):
+            columns[name] = column
+        elif pd.api.types.is_numeric_dtype(column):
+            known = _numbers(like[name])
+            known = known[~np.isnan(known)]
+            columns[name] = pd.Series(_numbers(column)).fillna(np.median(known) if len(known) else 0.0)
+            columns[f"{name} is missing"] = column.isna().astype(float)
+        else:
+            columns[name] = pd.Series(["missing" if value is None else value for value in _categories(column)])
+    return pd.DataFrame({name: column.to_numpy() for name, column in columns.items()}, index=table.index)
+
+
+def _numbers(column: pd.Series) -> npt.NDArray[np.float64]:
+    return column.to_numpy(float, na_value=np.nan)
+
+
+def _categories(column: pd.Series) -> list[str | None]:
+    return [None if gone else str(value) for value, gone in zip(column, column.isna(), strict=True)]
+
+
 def _merged_intervals(column: pd.Series, target: Ints, edges: npt.NDArray[np.float64]) -> NumericBins:
+    gone = column.isna().to_numpy()
+    if gone.all():
+        return NumericBins(np.zeros(0))
     raw = NumericBins(edges)
-    labels = merge_small_bins(*_class_counts(raw(column), target, raw.size), MIN_SHARE)
-    return NumericBins(edges[np.diff(labels) > 0])
+    labels = merge_small_bins(*_class_counts(raw(column[~gone]), target[~gone], raw.size), MIN_SHARE)
+    kept = NumericBins(edges[np.diff(labels) > 0])
+    inside = kept(column[~gone])
+    if not gone.any():
+        return NumericBins(kept.edges, int(np.bincount(inside).argmax()))
+    if gone.mean() >= MIN_SHARE:
+        return NumericBins(kept.edges, kept.size)
+    cells = np.stack(_class_counts(inside, target[~gone], kept.size)) + 0.5
+    of_missing = np.log((np.sum(target[gone] == 0) + 0.5) / (np.sum(target[gone] == 1) + 0.5))
+    return NumericBins(kept.edges, int(np.abs(np.log(cells[0] / cells[1]) - of_missing).argmin()))
 
 
 def _grouped(column: pd.Series, target: Ints) -> CategoryBins:
-    names, codes = np.unique(column.to_numpy(str), return_inverse=True)
+    values = _categories(column)
+    names = sorted(set(values), key=lambda value: (value is None, value))
+    codes = np.array([names.index(value) for value in values], dtype=np.int64)
     labels = merge_small_bins(*_class_counts(codes, target, len(names)), MIN_SHARE, ordered=False)
     largest = int(np.bincount(labels[codes]).argmax())
-    return CategoryBins(dict(zip(names.tolist(), labels.tolist(), strict=True)), largest)
+    return CategoryBins(dict(zip(names, labels.tolist(), strict=True)), largest)
 
 
 def _class_counts(bins: Ints, target: Ints, size: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -129,28 +183,34 @@ def _class_counts(bins: Ints, target: Ints, size: int) -> tuple[npt.NDArray[np.f
 
 def _stump_edges(table: pd.DataFrame, target: Ints, seed: int) -> Mapping[str, npt.NDArray[np.float64]]:
     """One boosted model of all columns, categories as indicators, so that a split is made given the others."""
-    design = pd.get_dummies(table, dtype=float)
+    design = pd.get_dummies(complete(table, table), dtype=float)
     found = dict(zip(design.columns, stump_thresholds(design.to_numpy(float), target, seed=seed), strict=True))
     return {name: found[name] for name in numeric_columns(table)}
 
 
-def _equal_width_edges(table: pd.DataFrame, target: Ints, seed: int) -> Mapping[str, npt.NDArray[np.float64]]:
-    return {
-        name: np.linspace(table[name].min(), table[name].max(), MOST_BINS + 1)[1:-1] for name in numeric_columns(table)
-    }
+def _known(table: pd.DataFrame) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
+    """Name, known values (0 if there are none), and where they are, of each numeric column."""
+    for name in numeric_columns(table):
+        values = _numbers(table[name])
+        where = ~np.isnan(values)
+        yield name, values[where] if where.any() else np.zeros(1), where
 
 
-def _equal_frequency_edges(table: pd.DataFrame, target: Ints, seed: int) -> Mapping[str, npt.NDArray[np.float64]]:
+def _equal_width_edges(table: pd.DataFrame, *_: object) -> Mapping[str, npt.NDArray[np.float64]]:
+    return {name: np.linspace(known.min(), known.max(), MOST_BINS + 1)[1:-1] for name, known, _ in _known(table)}
+
+
+def _equal_frequency_edges(table: pd.DataFrame, *_: object) -> Mapping[str, npt.NDArray[np.float64]]:
     shares = np.arange(1, MOST_BINS) / MOST_BINS
-    return {name: np.unique(np.quantile(table[name], shares)) for name in numeric_columns(table)}
+    return {name: np.unique(np.quantile(known, shares)) for name, known, _ in _known(table)}
 
 
 def _tree_edges(table: pd.DataFrame, target: Ints, seed: int) -> Mapping[str, npt.NDArray[np.float64]]:
     edges = {}
-    for name in numeric_columns(table):
+    for name, known, where in _known(table):
         tree = DecisionTreeClassifier(max_leaf_nodes=MOST_BINS, min_samples_leaf=MIN_SHARE, random_state=seed)
-        fitted = tree.fit(table[[name]].to_numpy(float), target).tree_
-        edges[name] = np.unique(fitted.threshold[fitted.feature >= 0])
+        fitted = tree.fit(known[:, None], target[where]).tree_ if where.any() else None
+        edges[name] = np.unique(fitted.threshold[fitted.feature >= 0]) if fitted else np.zeros(0)
     return edges
 
 
@@ -240,9 +300,9 @@ def deep_boosting(seed: int) -> GridSearchCV:
 
 
 def raw_design(train: pd.DataFrame, test: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Both tables as numbers, categories as the indicators of those that training has."""
-    first = pd.get_dummies(train, dtype=float)
-    second = pd.get_dummies(test, dtype=float).reindex(columns=first.columns, fill_value=0.0)
+    """Both tables as numbers, categories as the indicators of those that training has; see `complete`."""
+    first = pd.get_dummies(complete(train, train), dtype=float)
+    second = pd.get_dummies(complete(test, train), dtype=float).reindex(columns=first.columns, fill_value=0.0)
     return first.to_numpy(float), second.to_numpy(float)
 
 

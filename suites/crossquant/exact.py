@@ -286,7 +286,25 @@ def weights(*, seed: int) -> dict[str, float]:
             expected = np.round(groups / np.where(steps > 0, steps, 1.0)) * steps
             found = method.quantise_weight(torch.from_numpy(weight), bits=bits, group_size=group)
             worst.note(weight_gap=gap(found, expected.reshape(weight.shape)))
+        for dtype, scale in itertools.product((torch.float16, torch.bfloat16), (1.0, 1e-5, 1e-6)):
+            worst.note(**_half_weights(scale * torch.from_numpy(weight).clamp(-9, 9), dtype, rng))
     return worst
+
+
+def _half_weights(weight: torch.Tensor, dtype: torch.dtype, rng: np.random.Generator) -> dict[str, float]:
+    """Quantised and folded weights of half precision against double precision, the first rounded to its type."""
+    half = weight.to(dtype)
+    exact = half.double().numpy()
+    steps = np.abs(exact).max(1, keepdims=True) / 127
+    ratio = exact / np.where(steps > 0, steps, 1.0)
+    clear = torch.from_numpy(np.abs(ratio % 1 - 0.5) > 1e-6)  # half of a row's maximum is a tie, +-63.5, often here
+    expected = torch.from_numpy(np.round(ratio) * steps).to(dtype)
+    columns = 10 ** torch.from_numpy(rng.uniform(-3, 4.8, weight.shape[1]))
+    folded = torch.from_numpy(exact) * columns**0.85
+    return {
+        "half_weight_gap": gap(method.quantise_weight(half, bits=8).double() * clear, expected.double() * clear),
+        "half_fold_gap": gap(method.fold(half, columns).double() / folded.abs().max(), folded / folded.abs().max()),
+    }
 
 
 def zeros_and_types(*, seed: int) -> dict[str, float]:
@@ -393,10 +411,94 @@ def _folded_weight_gap(layer: nn.Linear, x: torch.Tensor, columns: torch.Tensor)
     return gap(folded(x), (rows / 127 * (codes @ weight.T) + layer.bias))
 
 
+def encoders(*, seed: int) -> dict[str, float]:
+    """PyTorch's own encoder and attention, and a layer that stands in two places, in evaluation without gradients."""
+    torch.manual_seed(seed)
+    options = {"dim_feedforward": 24, "batch_first": True, "dtype": torch.float64}
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, **options), 2).eval()
+    x = torch.randn(3, 7, 16, dtype=torch.float64)
+    model = method.project_attention_(copy.deepcopy(encoder))
+    columns = method.calibrate(model, [x])
+    layer = nn.Linear(5, 5).double()
+    twice, y = nn.Sequential(layer, nn.Tanh(), layer), torch.randn(9, 5, dtype=torch.float64)
+
+    def quantised(**settings: object) -> torch.Tensor:
+        return method.quantise_(copy.deepcopy(model), **settings)(x)
+
+    with torch.no_grad():
+        both = _quantised_product(_quantised_product(y, layer.weight, layer.bias).tanh(), layer.weight, layer.bias)
+        static = {"columns": columns, "weight_bits": None}
+        return {
+            "encoder_gap": gap(quantised(), _encoder_by_hand(encoder, x, _quantised_product)),
+            "encoder_skipped_gap": gap(
+                method.quantise_(copy.deepcopy(encoder), skip=[f"layers.{i}.self_attn" for i in range(2)])(x),
+                _encoder_by_hand(encoder, x, F.linear),
+            ),
+            "encoder_folded_gap": gap(quantised(**static, folded=True), quantised(**static)),
+            "shared_gap": gap(method.quantise_(copy.deepcopy(twice))(y), both),
+            **_attention_gaps(seed),
+        }
+
+
+def _quantised_product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return F.linear(method.crossquant(x, bits=8), method.quantise_weight(weight, bits=8), bias)
+
+
+def _encoder_by_hand(
+    encoder: nn.TransformerEncoder, x: torch.Tensor, product: Callable[..., torch.Tensor]
+) -> torch.Tensor:
+    """Norms after the sums, four heads, from the parameters as PyTorch keeps them; `product` is that of attention."""
+    for layer in encoder.layers:
+        attention, width = layer.self_attn, x.shape[-1]
+        parts = (
+            product(x, attention.in_proj_weight[rows], attention.in_proj_bias[rows])
+            for rows in torch.arange(3 * width).split(width)
+        )
+        query, key, value = (part.unflatten(-1, (4, -1)).transpose(1, 2) for part in parts)
+        mixed = ((query @ key.mT / 2).softmax(-1) @ value).transpose(1, 2).flatten(-2)  # heads of width 4
+        x = layer.norm1(x + product(mixed, attention.out_proj.weight, attention.out_proj.bias))
+        hidden = _quantised_product(x, layer.linear1.weight, layer.linear1.bias).relu()
+        x = layer.norm2(x + _quantised_product(hidden, layer.linear2.weight, layer.linear2.bias))
+    return x
+
+
+def _attention_gaps(seed: int) -> dict[str, float]:
+    """Outputs and weights of attention by linear layers against PyTorch's, with each kind of mask and shape."""
+    torch.manual_seed(seed)
+    worst = Worst()
+    kinds = ({}, {"kdim": 6, "vdim": 10}, {"bias": False})
+    for kind, batch_first, mask, padded, averaged in itertools.product(
+        kinds, (True, False), (None, "bool", "float", "each"), (False, True), (True, False)
+    ):
+        pytorch = nn.MultiheadAttention(16, 4, batch_first=batch_first, dtype=torch.float64, **kind).eval()
+        own = method.project_attention_(nn.ModuleList([copy.deepcopy(pytorch)]))[0]
+        shapes = (5, 16), (7, pytorch.kdim), (7, pytorch.vdim)
+        inputs = [torch.randn(*((3, n) if batch_first else (n, 3)), d, dtype=torch.float64) for n, d in shapes]
+        masks = {
+            "bool": torch.rand(5, 7) < 0.3,
+            "float": torch.randn(5, 7, dtype=torch.float64),
+            "each": torch.rand(12, 5, 7) < 0.3,
+        }
+        masks["bool"][:, 0], masks["each"][..., 0] = False, False  # every query may read the first key
+        options = {
+            "attn_mask": masks.get(mask),
+            "key_padding_mask": torch.tensor([[0, 0, 0, 0, 0, 0, 1]] * 3).bool() if padded else None,
+            "average_attn_weights": averaged,
+        }
+        if mask == "float" and padded:  # PyTorch wants both masks of one type
+            options["key_padding_mask"] = torch.zeros(3, 7, dtype=torch.float64).masked_fill(
+                options["key_padding_mask"], -torch.inf
+            )
+        expected, found = pytorch(*inputs, **options), own(*inputs, **options)
+        worst.note(attention_gap=max(gap(a, b) for a, b in zip(found, expected, strict=True)))
+    return worst
+
+
 def refusals() -> dict[str, float]:
     """How many of the calls that cannot be meant are not refused with a ValueError."""
     x, layer, model = torch.ones(3, 4), nn.Linear(4, 2), mlp([4, 3, 2])
     layered = partial(method.QuantisedLinear, layer, weight_bits=8)
+    attention = nn.MultiheadAttention(4, 2)
     wrong: list[Callable[[], object]] = [
         lambda: method.largest_code(1),
         lambda: method.codes(x, x, bits=1),
@@ -413,6 +515,11 @@ def refusals() -> dict[str, float]:
         lambda: method.quantise_(nn.ReLU()),
         lambda: method.quantise_(model, columns={"1": torch.ones(4)}),
         lambda: method.quantise_(model, skip=("2",)),
+        lambda: method.quantise_(nn.Sequential(layer, attention)),
+        lambda: method.calibrate(nn.Sequential(layer, attention), []),
+        lambda: method.project_attention_(attention),
+        lambda: method.project_attention_(nn.Sequential(nn.MultiheadAttention(4, 2, add_zero_attn=True))),
+        lambda: method.ProjectedAttention(attention)(*torch.ones(3, 5, 1, 4), is_causal=True),
     ]
     accepted = 0
     for call in wrong:

@@ -16,8 +16,9 @@ folded into the weights (`QuantisedLinear(folded=True)`):
 
     (Y W)_ik = t_i^alpha / q sum_j Q_ij (c_j^(1-alpha) W_jk).
 
-Quantisation is simulated: codes are whole numbers in floating point. In one's own network:
+Quantisation is simulated: codes are whole numbers in floating point, float32 at least. In one's own network:
 
+    project_attention_(model)                                               # where it has an nn.MultiheadAttention
     quantise_(model, activation_bits=8, weight_bits=8)                      # every nn.Linear, in place, dynamic c_j
     columns = calibrate(model, batches)                                     # before quantise_
     quantise_(model, activation_bits=8, weight_bits=4, group_size=128, columns=columns, folded=True)
@@ -32,6 +33,17 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from baselines.losses import widened
+from suites.crossquant.attention import ProjectedAttention, project_attention_
+
+__all__ = [
+    "DEFAULT_ALPHA", "Diagnosis", "MappedLinear", "ProjectedAttention", "QuantisedLinear", "calibrate", "case_one",
+    "codes", "column_factors", "column_maxima", "crossquant", "diagnose", "diagnose_layers", "error_bound", "fold",
+    "kernel", "kernel_proportion", "largest_code", "linear_layers", "project_attention_", "quantise_",
+    "quantise_weight", "remove_kernel", "replace_linears_", "restore_kernel", "row_maxima", "step_sizes", "watch",
+    "without_kernel", "zero_bound",
+]  # fmt: skip
 
 DEFAULT_ALPHA = 0.15
 
@@ -75,7 +87,7 @@ def step_sizes(
 
     columns: calibrated maxima (I,), instead of those of x. alpha: the exponent of the row's maximum.
     """
-    wide = x if x.dtype == torch.float64 else x.float()
+    wide = widened(x)
     if columns is not None and columns.shape != x.shape[-1:]:
         raise ValueError(f"{tuple(columns.shape)} column maxima for activations {tuple(x.shape)}")
     maxima = column_maxima(wide) if columns is None else columns.to(wide)
@@ -186,20 +198,25 @@ def _share(part: torch.Tensor, whole: torch.Tensor) -> float:
 
 def quantise_weight(weight: torch.Tensor, *, bits: int, group_size: int | None = None) -> torch.Tensor:
     """Symmetric absmax quantisation and back of a weight (O, I): a step for each output channel, or for each
-    `group_size` consecutive inputs of it. Raises ValueError where groups do not fill the inputs."""
+    `group_size` consecutive inputs of it, in the type of the weight. Raises ValueError where groups do not fill the
+    inputs. Half precision is computed in float32: its own steps would make codes of 128, or vanish."""
     inputs = weight.shape[-1]
     size = group_size or inputs
     if inputs % size:
         raise ValueError(f"groups of {size} do not fill {inputs} input channels")
-    groups = weight.unflatten(-1, (-1, size))
+    groups = widened(weight).unflatten(-1, (-1, size))
     steps = row_maxima(groups) / largest_code(bits)
     steps = torch.where(steps > 0, steps, 1.0)
-    return ((groups / steps).round() * steps).flatten(-2)
+    return ((groups / steps).round() * steps).flatten(-2).to(weight.dtype)
 
 
 def fold(weight: torch.Tensor, columns: torch.Tensor, alpha: float = DEFAULT_ALPHA) -> torch.Tensor:
-    """c^(1-alpha) times the inputs of a weight (O, I): what the codes are multiplied with in the folded form."""
-    return weight * column_factors(columns, alpha).to(weight)
+    """c^(1-alpha) times the inputs of a weight (O, I): what the codes are multiplied with in the folded form.
+
+    In float32 or the wider type of the weight: half precision would overflow.
+    """
+    wide = widened(weight)
+    return wide * column_factors(columns.to(wide), alpha)
 
 
 # Networks.
@@ -248,7 +265,6 @@ class QuantisedLinear(nn.Module):
             return F.linear(quantised, self.weight, self.bias)
         steps = step_sizes(x, bits=self.activation_bits, alpha=self.alpha, columns=self.columns)
         whole = codes(x, steps, bits=self.activation_bits)
-        # In the wide type of the steps: a row of 127s times weights of c^(1-alpha) overflows half precision.
         product = F.linear(whole, self.weight.to(whole))
         rows = row_maxima(x).to(product) ** self.alpha / largest_code(self.activation_bits)
         product = (product * rows).to(x.dtype)
@@ -267,26 +283,48 @@ class MappedLinear(nn.Module):
 
 
 def linear_layers(model: nn.Module, skip: Collection[str] = ()) -> dict[str, nn.Linear]:
-    """Every nn.Linear by its name, without those named in `skip`. Raises ValueError for a name that is none."""
-    found = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
-    if unknown := set(skip) - found.keys():
+    """Every nn.Linear by its (first) name, without those named in `skip`, which may name attentions too.
+
+    Raises ValueError for a name to skip that is none, and for an nn.MultiheadAttention that is not skipped: it calls
+    no layer (see `project_attention_`).
+    """
+    modules = dict(model.named_modules())
+    attentions = {name for name, module in modules.items() if isinstance(module, nn.MultiheadAttention)}
+    found = {
+        name: layer
+        for name, layer in modules.items()
+        if isinstance(layer, nn.Linear) and name.rpartition(".")[0] not in attentions
+    }
+    if unknown := set(skip) - found.keys() - attentions:
         raise ValueError(f"no linear layers to skip: {', '.join(sorted(unknown))}")
+    if uncalled := attentions - set(skip):
+        raise ValueError(
+            f"nn.MultiheadAttention calls no layers that could be quantised: {', '.join(sorted(uncalled))}. "
+            "Use project_attention_(model) first, or skip it"
+        )
     return {name: layer for name, layer in found.items() if name not in skip}
 
 
 def replace_linears_(
     model: nn.Module, make: Callable[[str, nn.Linear], nn.Module], *, skip: Collection[str] = ()
 ) -> nn.Module:
-    """Put make(name, layer) in the place of every linear layer, and return the model.
+    """Put make(name, layer) in the place of every linear layer, wherever the model has it, and return the model.
 
-    Raises ValueError for a model that is a linear layer itself or has none.
+    PyTorch's encoder layers lose the fast path that reads weights and calls no layer. Raises ValueError for a model
+    that is a linear layer itself or has none.
     """
     layers = linear_layers(model, skip)
     if not layers or "" in layers:
         raise ValueError("the model must contain linear layers, and not be one")
-    for name, layer in layers.items():
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, make(name, layer))
+    made = {layer: make(name, layer) for name, layer in layers.items()}
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if isinstance(child, nn.Linear) and child in made:
+                setattr(parent, name, made[child])
+        if isinstance(parent, nn.TransformerEncoderLayer):
+            parent.activation_relu_or_gelu = 0  # what the layer asks before it takes that path
+        elif isinstance(parent, nn.TransformerEncoder):
+            parent.use_nested_tensor = False  # padded batches are for that path only
     return model
 
 
@@ -342,10 +380,13 @@ def watch(
         return lambda layer, inputs: observe(name, layer, inputs[0])
 
     handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in linear_layers(model, skip).items()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it calls no layer
     try:
         for batch in batches:
             model(batch)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
 

@@ -16,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from suites.cut_cross_entropy.method import Gradients, Problem
+from suites.cut_cross_entropy.blocks import Gradients, Problem
 
 ROWS, COLUMNS, DEPTH = 128, 128, 32
 """Tokens, classes and embedding entries of a tile."""
@@ -58,7 +58,7 @@ def _forward(
     if SORT:
         tl.atomic_add(Means + column, tl.sum(tl.where(inside, a, 0.0), 0) / N, mask=column < V)
     a = tl.where((column < V)[None, :], a, -float("inf"))
-    top = tl.max(a, 1)
+    top = tl.maximum(tl.max(a, 1), -3.4e38)  # where all is -inf, there is no largest entry to subtract
     tl.store(Lse + tl.program_id(1) * N + row, top + tl.log(tl.sum(tl.exp(a - top[:, None]), 1)), mask=row < N)
 
 
@@ -112,14 +112,15 @@ def _backward(
 
 def forward(problem: Problem) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """LSE and target logit of each token, (n,), float32, and with `sort` the mean logit of each class, (V,)."""
-    e, c, n, v, grid = _sizes(problem)
+    e, c, bias, x, grid = _inputs(problem)
+    n, v = len(e), len(c)
     table = e.new_empty(grid[1], n, dtype=torch.float32)
     chosen = e.new_zeros(n, dtype=torch.float32)
     means = c.new_zeros(v, dtype=torch.float32) if problem.sort else None
     if n:
         _forward[grid](
-            e, c, _or(problem.bias, c), problem.targets, table, chosen, _or(means, table), n, v, c.shape[1],
-            problem.softcap or 1.0, HAS_BIAS=problem.bias is not None, HAS_CAP=problem.softcap is not None,
+            e, c, _or(bias, c), x, table, chosen, _or(means, table), n, v, c.shape[1],
+            problem.softcap or 1.0, HAS_BIAS=bias is not None, HAS_CAP=problem.softcap is not None,
             SORT=problem.sort, R=ROWS, K=COLUMNS, T=DEPTH,
         )  # fmt: skip
     return table.logsumexp(0), means, chosen
@@ -134,32 +135,39 @@ def backward(
     needs: tuple[bool, bool, bool] = (True, True, True),
 ) -> Gradients:
     """As `Problem.backward`. Sums are in the input's dtype, or in float32 where float32 or Kahan's is asked for."""
-    e, c, n, v, grid = _sizes(problem)
-    inputs = (e, c, problem.bias)
+    e, c, bias, x, grid = _inputs(problem)
+    n, v, inputs = len(e), len(c), (problem.e, problem.c, problem.bias)
     dtype = e.dtype if problem.accumulate == "input" else torch.float32
     sums = [
-        torch.zeros_like(one, dtype=dtype) if need and one is not None else None
+        one.new_zeros(one.shape, dtype=dtype) if need and one is not None else None  # contiguous, whatever `one` is
         for one, need in zip(inputs, needs, strict=True)
     ]
     kept = torch.zeros(grid, dtype=torch.int8, device=e.device)
     if n:
         _backward[grid](
-            e, c, _or(problem.bias, c), problem.targets, lse, g.contiguous(), h.contiguous(),
-            _or(order, problem.targets),
+            e, c, _or(bias, c), x, lse.contiguous(), g.contiguous(), h.contiguous(), _or(order, x),
             *(_or(one, lse) for one in sums), kept, n, v, c.shape[1], problem.softcap or 1.0, problem.eps,
-            HAS_BIAS=problem.bias is not None, HAS_CAP=problem.softcap is not None, SORT=order is not None,
+            HAS_BIAS=bias is not None, HAS_CAP=problem.softcap is not None, SORT=order is not None,
             FILTER_E=problem.filter_e, FILTER_C=problem.filter_c, NEED_E=sums[0] is not None,
             NEED_C=sums[1] is not None, NEED_BIAS=sums[2] is not None, R=ROWS, K=COLUMNS, T=DEPTH,
         )  # fmt: skip
-    return Gradients(*(None if one is None else one.to(e.dtype) for one in sums), kept.bool())
+    like = zip(sums, inputs, strict=True)
+    return Gradients(*(None if one is None or t is None else one.to(t.dtype) for one, t in like), kept.bool())
 
 
-def _sizes(problem: Problem) -> tuple[torch.Tensor, torch.Tensor, int, int, tuple[int, int]]:
-    """Contiguous e and c, n, V and the grid. Raises ValueError for float64, which the kernels would round."""
-    if problem.e.dtype == torch.float64:
+def _inputs(
+    problem: Problem,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor, tuple[int, int]]:
+    """e and c in one dtype, bias and targets, all contiguous, for the kernels know no strides; and the grid.
+
+    Raises ValueError for float64, which the kernels would round.
+    """
+    if problem.dtype == torch.float64:
         raise ValueError("e and c must not be float64: the kernels compute in float32")
-    n, v = len(problem.e), len(problem.c)
-    return problem.e.contiguous(), problem.c.contiguous(), n, v, (triton.cdiv(n, ROWS), triton.cdiv(v, COLUMNS))
+    dtype = torch.promote_types(problem.e.dtype, problem.c.dtype)
+    e, c = problem.e.to(dtype).contiguous(), problem.c.to(dtype).contiguous()
+    bias = None if problem.bias is None else problem.bias.contiguous()
+    return e, c, bias, problem.targets.contiguous(), (triton.cdiv(len(e), ROWS), triton.cdiv(len(c), COLUMNS))
 
 
 def _or(tensor: torch.Tensor | None, filler: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from suites.deep_linear_collapse import method
@@ -69,8 +70,8 @@ def compare(factors: Factors, setting: Setting) -> Metrics:
         "value_gap": abs(value - best.value),
         "value_relative_gap": abs(value / best.value - 1),
         "nc1": method.nc1(factors.features, labels, setting.classes),
-        "nc2": max(method.misalignment(a @ a.T, g) for a, g in zip(factors.products, best.grams, strict=True)),
-        "nc3": method.misalignment(logits, best.logits),
+        "nc2": max(apart(a @ a.T, g) for a, g in zip(factors.products, best.grams, strict=True)),
+        "nc3": apart(logits, best.logits),
         "bias_gap": largest(factors.bias - best.bias) if factors.bias is not None else 0.0,
         "row_step": min((float(rows[k] - rows[j]) for k, j in steps), default=0.0),
         "mean_step": min((float(lengths[j] - lengths[k]) for k, j in steps), default=0.0),
@@ -84,6 +85,12 @@ def largest(tensor: torch.Tensor) -> float:
     return float(tensor.abs().max())
 
 
+def apart(matrix: torch.Tensor, target: torch.Tensor) -> float:
+    """|| A/||A|| - T/||T|| || in Frobenius norms, in NumPy: not by the method's own `misalignment`."""
+    a, t = (one.detach().numpy() / np.sqrt((one.detach().numpy() ** 2).sum()) for one in (matrix, target))
+    return float(np.sqrt(((a - t) ** 2).sum()))
+
+
 def balance_gap(factors: Factors, setting: Setting) -> float:
     """The worst || lam_{l+1} W_{l+1}^T W_{l+1} - lam_l W_l W_l^T ||_F, with H as the factor before W_1."""
     chain = (factors.features, *factors.weights)
@@ -93,13 +100,14 @@ def balance_gap(factors: Factors, setting: Setting) -> float:
 
 
 def penalty_gap(factors: Factors, setting: Setting) -> float:
-    """Relative gap between the decay terms and (L/2) c^{1/L} times the Schatten-2/L quasi-norm of Z."""
+    """Relative gap between the decay terms and (L/2) c^{1/L} sum_i sigma_i^{2/L}, in NumPy from the formula."""
     decays = (*setting.weight_decays, setting.feature_decay)
     chain = (*factors.weights, factors.features)
     paid = sum(decay / 2 * float(factor.square().sum()) for decay, factor in zip(decays, chain, strict=True))
     # Of the K singular values those of collapsed directions are rounding errors, which a small power would inflate.
-    sigma = torch.linalg.svdvals(factors.products[-1] @ factors.features)
-    return abs(paid / float(method.smallest_penalty(sigma[sigma > 1e-9 * sigma.max()], setting)) - 1)
+    sigma = np.linalg.svd((factors.products[-1] @ factors.features).detach().numpy(), compute_uv=False)
+    terms = sigma[sigma > 1e-9 * sigma.max()] ** (2 / len(chain))
+    return abs(paid / (len(chain) / 2 * math.prod(decays) ** (1 / len(chain)) * terms.sum()) - 1)
 
 
 def definitions(*, seed: int) -> Metrics:
@@ -122,6 +130,7 @@ def definitions(*, seed: int) -> Metrics:
     return {
         "nc1_gap": abs(method.nc1(features, labels, 4) / (float(direct.trace()) / 4) - 1),
         "nc1_scale_gap": abs(method.nc1(1e-9 * features, labels, 4) / method.nc1(features, labels, 4) - 1),
+        "misalignment_gap": abs(method.misalignment(within, features) - apart(within, features)),
         "scale_gap": method.misalignment(3 * between, between),
         "opposite": method.misalignment(between, -0.5 * between),
         "head_gap": abs(float(loss - value)),

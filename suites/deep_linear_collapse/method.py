@@ -485,23 +485,36 @@ class DeepLinearHead(nn.Module):
 
 
 def class_means(features: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Hbar, (d, K), of features (d, N)."""
+    """Hbar, (d, K), of features (d, N). Raises ValueError for a class without samples: it has no mean."""
     one_hot = F.one_hot(labels, classes).to(features.dtype)
-    return features @ one_hot / one_hot.sum(0)
+    counts = one_hot.sum(0)
+    if not counts.all():
+        raise ValueError(f"classes without samples: {(counts == 0).nonzero().flatten().tolist()}; drop them")
+    return features @ one_hot / counts
 
 
 def nc1(features: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
     """tr(Sigma_W pinv(Sigma_B)) / K of features (d, N).
 
     Sigma_W = (1/N) sum_i (h_i - hbar)(.)^T, Sigma_B = (1/K) sum_k (hbar_k - hbar_G)(.)^T, hbar_G the mean of all.
-    Through the thin SVD of the centred means, whose last direction is rounding error where they sum to zero.
+    Through the thin SVD of the centred means, whose last direction is rounding error where they sum to zero. Raises
+    ValueError for a class without samples. Where all class means coincide nothing lies between them, and the ratio is
+    infinite, or NaN if nothing lies within them either.
     """
     means = class_means(features, labels, classes)
     within = features - means[:, labels]
-    left, scale, _ = torch.linalg.svd(means - features.mean(1, keepdim=True), full_matrices=False)
+    centred = means - features.mean(1, keepdim=True)
+    left, scale, _ = torch.linalg.svd(centred, full_matrices=False)
+    if scale.max() <= _rounding(features):
+        return math.inf if within.norm() > _rounding(features) * len(labels) ** 0.5 else math.nan
     kept = scale > 1e-7 * scale.max()
     whitened = left[:, kept].T @ within / scale[kept, None]
     return float(whitened.square().sum() / features.shape[1])
+
+
+def _rounding(features: torch.Tensor) -> float:
+    """What means of features (d, N) may differ by although they are equal: the rounding of sums of N terms."""
+    return float(torch.finfo(features.dtype).eps * features.shape[1] ** 0.5 * features.abs().max()) * 4
 
 
 def misalignment(matrix: torch.Tensor, target: torch.Tensor) -> float:

@@ -207,6 +207,9 @@ def contrast_by_loops(views: list[torch.Tensor], temperature: float) -> float:
 
 def toy(seed: int) -> tuple[nn.Module, list[torch.Tensor], torch.Tensor]:
     """A small network with BatchNorm in float64, six batches, and prototypes."""
+    # The first use of an optimiser imports this, for seconds: named, it is imported ahead of the trials.
+    import torch._dynamo
+
     torch.manual_seed(seed)
     network = conv_net(5, (6, 8)).double()
     images = [torch.rand(7, 1, 8, 8, dtype=torch.float64) for _ in range(6)]

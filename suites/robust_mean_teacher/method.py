@@ -34,6 +34,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from baselines.losses import widened
+
 Augment = Callable[[torch.Tensor], torch.Tensor]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -59,12 +61,14 @@ class Setting:
 def symmetric_cross_entropy(logits: torch.Tensor, teacher: torch.Tensor, alpha: float = 0.5) -> torch.Tensor:
     """SCE of each sample, in nats: (B, K), (B, K) -> (B,). Section 3.2; alpha = 0 is the cross-entropy H(q, p).
 
-    Through log-softmax, for the reversed term grows without bound as q approaches a one-hot vector.
+    Through log-softmax, for the reversed term grows without bound as q approaches a one-hot vector. Half precision is
+    computed, and returned, in float32.
     """
     if logits.shape != teacher.shape:
         raise ValueError(f"student and teacher logits differ in shape: {tuple(logits.shape)}, {tuple(teacher.shape)}")
-    log_p, log_q = logits.log_softmax(-1), teacher.log_softmax(-1)
-    return -((1 - alpha) * log_q.exp() * log_p + alpha * log_p.exp() * log_q).sum(-1)
+    log_p, log_q = widened(logits).log_softmax(-1), widened(teacher).log_softmax(-1)
+    # Weighted after the sums: a weighted (B, K) would be kept for the backward pass.
+    return (alpha - 1) * (log_q.exp() * log_p).sum(-1) - alpha * (log_p.exp() * log_q).sum(-1)
 
 
 def self_training_loss(
@@ -79,19 +83,20 @@ def self_training_loss(
 def nearest_prototypes(features: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
     """The row of `prototypes` (K, D) with the highest cosine similarity to each of `features` (B, D): (B, D)."""
     with torch.no_grad():
-        nearest = (F.normalize(features, dim=1) @ F.normalize(prototypes, dim=1).T).argmax(1)
+        nearest = (F.normalize(widened(features), dim=1) @ F.normalize(widened(prototypes), dim=1).T).argmax(1)
     return prototypes[nearest]
 
 
 def contrastive_loss(views: Sequence[torch.Tensor], temperature: float = 0.1) -> torch.Tensor:
     """L_con, a scalar, of V projected views (B, D) each; any length of a row is the same to it. Section 3.3.
 
-    Samples with the same prototype are negatives of each other, as in the official code.
+    Samples with the same prototype are negatives of each other, as in the official code. Half precision is computed,
+    and returned, in float32.
     """
     count, samples = len(views), len(views[0])
     if count < 2 or len({view.shape for view in views}) > 1:
         raise ValueError(f"at least two views of one shape, got {[tuple(view.shape) for view in views]}")
-    rows = F.normalize(torch.cat(list(views)), dim=1)  # view-major: row v * B + b is view v of sample b
+    rows = F.normalize(widened(torch.cat(list(views))), dim=1)  # view-major: row v * B + b is view v of sample b
     similarity = rows @ rows.T / temperature
     itself = torch.eye(count * samples, dtype=torch.bool, device=rows.device)
     log_share = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
@@ -142,8 +147,8 @@ def source_prototypes(
 ) -> torch.Tensor:
     """The mean feature of each class, (K, D), over labelled source batches; `classifier` names a part of `model`.
 
-    Batch statistics are used here too, as in the official code: its model is reconfigured before it is asked. Raises
-    ValueError for a class without samples.
+    Batch statistics are used here too, as in the official code: its model is reconfigured before it is asked. Half
+    precision is averaged in float32. Raises ValueError for a class without samples.
     """
     model = use_batch_statistics(copy.deepcopy(model)).eval()
     found = [(features_and_logits(model, model.get_submodule(classifier), x)[0], labels) for x, labels in batches]
@@ -151,7 +156,9 @@ def source_prototypes(
     counts = labels.bincount(minlength=num_classes)
     if len(counts) > num_classes or not counts.all():
         raise ValueError(f"prototypes need samples of each of the {num_classes} classes and no other, got {counts}")
-    return features.new_zeros(num_classes, features.shape[1]).index_add(0, labels, features) / counts[:, None]
+    wide = widened(features)
+    sums = wide.new_zeros(num_classes, wide.shape[1]).index_add(0, labels, wide)
+    return (sums / counts[:, None]).to(features.dtype)
 
 
 class RobustMeanTeacher:
@@ -159,8 +166,9 @@ class RobustMeanTeacher:
 
     `classifier` names the last layer (as in `model.get_submodule`), `prototypes` (K, D) come from `source_prototypes`,
     `optimizer` makes an optimiser of parameters, `augment` maps a batch to another view of it. `project` replaces the
-    two-layer projector (`nn.Identity()` for none). `replay` yields labelled source batches; without it the method is
-    source-free. The model runs in eval mode: dropout and stochastic depth are off, BatchNorm uses the batch.
+    two-layer projector (`nn.Identity()` for none). `replay` yields labelled source batches without end, as
+    `itertools.cycle(batches)` does; without it the method is source-free. The model runs in eval mode: dropout and
+    stochastic depth are off, BatchNorm uses the batch.
     """
 
     def __init__(
@@ -189,6 +197,11 @@ class RobustMeanTeacher:
         if len(inputs) < 2:
             raise ValueError("a batch of one has no batch statistics: collect at least two samples")
         weights = self.setting
+        if self.replay is not None:
+            try:
+                source, labels = next(self.replay)
+            except StopIteration:  # which would end the caller's loop as if the stream had ended
+                raise ValueError("replay has run out of source batches: repeat them, as itertools.cycle does") from None
         with torch.no_grad():
             teacher = self.teacher(inputs)
         features, logits = features_and_logits(self.student, self.classifier, inputs)
@@ -198,27 +211,37 @@ class RobustMeanTeacher:
             views = torch.cat([nearest_prototypes(features, self.prototypes), features, other_features])
             loss = loss + weights.contrastive * contrastive_loss(self.project(views).chunk(3), weights.temperature)
         if self.replay is not None:
-            source, labels = next(self.replay)
-            loss = loss + weights.replay * F.cross_entropy(self.student(source), labels)
+            loss = loss + weights.replay * F.cross_entropy(widened(self.student(source)), labels)
         return loss, (logits + teacher).detach()
 
     @torch.enable_grad()
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Predict a batch, then learn from it by one step. Raises ValueError for a batch of one."""
+        """Predict a batch, then learn from it by one step. Raises ValueError for a batch of one, and out of replay."""
         loss, prediction = self.loss(inputs)
         self._step(loss)
         return prediction
 
     @torch.enable_grad()
     def warm_up(self, batches: Iterable[torch.Tensor], steps: int) -> None:
-        """Before the stream, `steps` source batches: SCE of student and teacher, the learning rate rising from 0."""
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        for number, inputs in zip(range(1, steps + 1), batches, strict=False):
+        """Before the stream, `steps` source batches: SCE of student and teacher, the learning rate rising from 0.
+
+        Raises ValueError where there are fewer batches than steps; the learning rate is put back in any case.
+        """
+        rates, number = [group["lr"] for group in self.optimizer.param_groups], 0
+        try:
+            for number, inputs in zip(range(1, steps + 1), batches, strict=False):
+                for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * number / steps
+                with torch.no_grad():
+                    teacher = self.teacher(inputs)
+                self._step(symmetric_cross_entropy(self.student(inputs), teacher, self.setting.alpha).mean())
+        finally:
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * number / steps
-            with torch.no_grad():
-                teacher = self.teacher(inputs)
-            self._step(symmetric_cross_entropy(self.student(inputs), teacher, self.setting.alpha).mean())
+                group["lr"] = rate
+        if number < steps:
+            raise ValueError(
+                f"warm-up of {steps} steps ended after {number} batches: repeat them, or ask for fewer steps"
+            )
 
     def _step(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad()

@@ -212,13 +212,17 @@ def size_law(hull: Frontier) -> PowerLaw:
     As a `PowerLaw` it has scale c0 and exponent -b. Raises ValueError where fewer than three sizes touch the hull: the
     line through two says where one curve crosses another, and is no law.
     """
-    from scipy import stats
-
     sizes = len(np.unique(hull.size))
     if sizes < 3:
         raise ValueError(f"{sizes} of the sizes touch the hull, and a law takes 3: train more sizes, or for longer")
-    line = stats.linregress(np.log(hull.compute), np.log(hull.size))
-    return PowerLaw(0.0, math.exp(-line.intercept / line.slope), -float(line.slope))
+    slope, intercept, _ = _line(np.log(hull.compute), np.log(hull.size))
+    return PowerLaw(0.0, math.exp(-intercept / slope), -slope)
+
+
+def _line(x: Array, y: Array) -> tuple[float, float, float]:
+    """(slope, intercept, correlation) of the least-squares line."""
+    xx, xy, _, yy = np.cov(x, y, bias=True).flat
+    return float(xy / xx), float(y.mean() - xy / xx * x.mean()), float(np.clip(xy / math.sqrt(xx * yy), -1, 1))
 
 
 def bootstrap_size_exponents(
@@ -292,10 +296,8 @@ def infogain(information: float, text_loss: float) -> float:
 
 def log_law(sizes: ArrayLike, values: ArrayLike) -> tuple[float, float, float]:
     """(slope, N_c, R^2) of values = slope log(N / N_c), fitted by least squares: how infogain grows."""
-    from scipy import stats
-
-    line = stats.linregress(np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float))
-    return float(line.slope), math.exp(-line.intercept / line.slope), float(line.rvalue**2)
+    slope, intercept, correlation = _line(np.log(np.asarray(sizes, dtype=float)), np.asarray(values, dtype=float))
+    return slope, math.exp(-intercept / slope), correlation**2
 
 
 # Language (App. E): the information between the first and the second T tokens, from the loss of each position.

@@ -27,6 +27,9 @@ Case = tuple[nn.Module, torch.Tensor, dict[str, torch.Tensor]]
 
 def random_cases(seed: int, *, smooth: bool = False) -> Iterator[Case]:
     """Two smooth MLPs and, unless only `smooth` ones are wanted, a ReLU CNN with BatchNorm and a transformer."""
+    # The first use of torch.func or an optimiser imports this, for seconds: named, it is imported ahead of the trials.
+    import torch._dynamo
+
     torch.manual_seed(seed)
     networks: list[nn.Module] = [mlp([64, 24, 10], nn.GELU), mlp([64, 24, 24, 10], nn.Tanh, norm=True)]
     if not smooth:
@@ -240,6 +243,7 @@ def estimators(*, seed: int) -> Metrics:
 
 def hessian_mismatch() -> Metrics:
     """The step 2 / f'' that curvature allows against the radius, for f = log(1 + exp(-x))."""
+    import torch._dynamo  # as in `random_cases`
 
     def over_curvature(x: float) -> float:
         margin = torch.tensor(x, dtype=torch.float64)

@@ -135,6 +135,19 @@ def test_losses_by_hand() -> None:
     torch.testing.assert_close(reverse_kl(student, teacher), divergence.view(1))
 
 
+@pytest.mark.parametrize("loss", [cross_entropy, reverse_kl, squared_error])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_a_class_that_cannot_be_is_as_if_it_were_not_there(loss, dtype: torch.dtype) -> None:
+    narrow = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(1)).to(dtype)
+    wide = nn.functional.pad(narrow, (0, 1), value=-torch.inf).requires_grad_()
+    found = loss(wide[0], wide[1])
+    assert found.dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(found, loss(narrow[0], narrow[1]))
+    gradient = torch.autograd.grad(found.sum(), wide)[0]
+    assert gradient.isfinite().all()
+    assert not gradient[..., -1].any()
+
+
 def test_cross_entropy_has_the_gradient_of_kl() -> None:
     student, teacher = torch.randn(2, 4, 5, dtype=torch.float64)
     student.requires_grad_()

@@ -47,6 +47,27 @@ def test_temperature_is_found() -> None:
     assert abs(float(slope.grad)) < 1e-8  # a minimum
 
 
+def test_a_class_that_cannot_be_is_as_if_it_were_not_there() -> None:
+    logits, labels = calibrated(500)
+    wider = torch.cat([logits, torch.full((500, 1), -torch.inf)], 1)
+    for fit in (temperature_scaling, vector_scaling, isotonic):
+        narrow, wide = fit(logits, labels)(logits), fit(wider, labels)(wider)
+        torch.testing.assert_close(wide, torch.nn.functional.pad(narrow, (0, 1)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", [temperature_scaling, vector_scaling, isotonic, histogram_binning])
+def test_what_nothing_can_be_fitted_to_is_refused(fit) -> None:
+    logits, labels = calibrated(9)
+    for wrong in (torch.nan, torch.inf, -torch.inf):
+        spoilt = logits.clone()
+        spoilt[0, labels[0]] = wrong
+        with pytest.raises(ValueError, match="must"):
+            fit(spoilt, labels)
+    for z, y in ((logits[:0], labels[:0]), (logits, labels + 3), (logits, labels[1:])):
+        with pytest.raises(ValueError, match="must"):
+            fit(z, y)
+
+
 def test_vector_is_found() -> None:
     logits, labels = calibrated()
     scale, shift = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.5, -1.0, 0.0])

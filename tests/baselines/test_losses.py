@@ -96,6 +96,92 @@ def test_huge_logits_give_finite_values_and_gradients(loss: Callable, options: d
         assert torch.isfinite(logits.grad).all()
 
 
+def with_impossible(finite: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """One class after the other cannot be; as the target of the first two rows, and for the last ones all but one."""
+    logits, targets = examples()
+    rows = torch.arange(N)
+    logits[rows, rows % K] = -1e12 if finite else -math.inf
+    logits[-2:, 1:] = -1e12 if finite else -math.inf
+    targets[:2], targets[2:-2], targets[-2:] = rows[:2], (rows[2:-2] + 1) % K, 0
+    logits[-2:, 0] = 1.0
+    return logits.requires_grad_(), targets
+
+
+@every
+def test_a_class_that_cannot_be_is_the_limit_of_a_low_logit(loss: Callable, options: dict) -> None:
+    """Values are those of a logit of -1e12, or infinite where that is huge; gradients are finite and the same."""
+    for rows in (slice(0, 2), slice(2, N)):
+        found = []
+        for finite in (False, True):
+            logits, targets = with_impossible(finite)
+            value = loss(logits, targets, **options, reduction="none")
+            of_the_set = options.get("level") == "set"
+            (value if of_the_set else value[rows]).sum().backward()
+            found.append((value.detach(), logits.grad))
+        (exact, gradient), (limit, expected) = found
+        assert not exact.isnan().any()
+        assert torch.equal(exact.isinf(), limit > 1e9)
+        torch.testing.assert_close(exact[limit <= 1e9], limit[limit <= 1e9], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-9)
+
+
+@every
+def test_no_examples_are_pytorchs_nan(loss: Callable, options: dict) -> None:
+    if options.get("level") == "set":
+        return  # its mean is over classes
+    logits, targets = examples()
+    own = {
+        name: value[:0] if isinstance(value, torch.Tensor) and len(value) == N else value
+        for name, value in options.items()
+    }
+    if "others" in own:
+        own["others"] = tuple(z[:0] for z in own["others"])
+    assert loss(logits[:0], targets[:0], **own).isnan()
+    assert loss(logits[:0], targets[:0], **own, reduction="sum") == 0
+    assert loss(logits[:0], targets[:0], **own, reduction="none").shape == (0,)
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(loss: Callable, options: dict, dtype: torch.dtype) -> None:
+    logits, targets = examples(dtype)
+    value = loss(logits, targets, **options)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, loss(logits.float(), targets, **options))
+
+
+@every
+def test_views_and_two_classes(loss: Callable, options: dict) -> None:
+    logits, targets = examples()
+    rows = torch.stack([logits, -logits], 2)[..., 0]
+    columns = torch.stack([targets, -targets], 1)[:, 0]
+    assert not rows.is_contiguous()
+    assert not columns.is_contiguous()
+    torch.testing.assert_close(loss(rows, columns, **options), loss(logits, targets, **options))
+    two = {
+        name: value[..., :2] if isinstance(value, torch.Tensor) and value.shape[-1] == K else value
+        for name, value in options.items()
+    }
+    if "others" in two:
+        two["others"] = tuple(z[:, :2] for z in two["others"])
+    assert torch.autograd.gradcheck(lambda z: loss(z, targets % 2, **two), logits[:, :2].clone().requires_grad_())
+
+
+@every
+def test_works_under_vmap_grad_and_compile(loss: Callable, options: dict) -> None:
+    logits, targets = examples()
+    batch, labels = torch.stack([logits, logits.flip(0)]), torch.stack([targets, targets.flip(0)])
+    each = torch.stack([loss(z, y, **options) for z, y in zip(batch, labels, strict=True)])
+    mapped = torch.func.vmap(lambda z, y: loss(z, y, **options))(batch, labels)
+    torch.testing.assert_close(mapped, each)
+    free = logits.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(free, targets, **options), free)
+    torch.testing.assert_close(torch.func.grad(lambda z: loss(z, targets, **options))(logits), expected)
+    torch.compiler.reset()
+    compiled = torch.compile(lambda z, y: loss(z, y, **options), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(logits, targets), each[0])
+
+
 @every
 def test_works_under_autocast(loss: Callable, options: dict) -> None:
     logits, targets = examples(torch.float32)

@@ -70,5 +70,52 @@ def test_what_does_not_fit_together_is_refused() -> None:
         metrics.ndcg([torch.ones(2)], [torch.ones(2)], gain="cubic")
     with pytest.raises(ValueError, match="grades below 0"):
         metrics.ndcg([torch.ones(2)], [torch.tensor([-1, 1])])
+    with pytest.raises(ValueError, match="k is at least 1"):
+        metrics.mrr([torch.ones(2)], [torch.ones(2)], 0)
     with pytest.raises(ValueError, match=r"predictions \(2,\) for targets \(3,\)"):
         metrics.mean_iou(torch.zeros(2), torch.zeros(3), 2)
+
+
+RANKINGS = [metrics.ndcg, metrics.mrr]
+
+
+@pytest.mark.parametrize("metric", RANKINGS)
+def test_one_candidate_is_first_and_none_is_nothing(metric) -> None:
+    assert metric([torch.tensor([0.3])], [torch.tensor([1])]) == 1
+    assert metric([torch.tensor([0.3])], [torch.tensor([0])]) == 0
+    assert metric([torch.zeros(0)], [torch.zeros(0)]) == 0
+
+
+@pytest.mark.parametrize("metric", RANKINGS)
+def test_infinite_scores_are_ranked(metric) -> None:
+    grades = [torch.tensor([0, 1, 2])]
+    assert metric([torch.tensor([-math.inf, 1.0, math.inf])], grades) == metric([torch.tensor([0.0, 1, 2])], grades)
+
+
+@pytest.mark.parametrize("metric", RANKINGS)
+@pytest.mark.parametrize(
+    ("score", "grade", "message"),
+    [
+        (torch.tensor([math.nan, 1.0]), torch.tensor([0, 1]), "NaN"),
+        (torch.tensor([0.0, 1.0]), torch.tensor([math.nan, 1.0]), "NaN"),
+        (torch.tensor([0.0, 1.0]), torch.tensor([0, -1]), "below 0"),
+        (torch.ones(2), torch.tensor([0]), r"\(2,\) and \(1,\)"),
+        (torch.ones(1, 2), torch.tensor([[0, 1]]), r"\(1, 2\)"),
+    ],
+)
+def test_what_is_no_ranking_names_its_query(metric, score: torch.Tensor, grade: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=f"query 1.*{message}"):
+        metric([torch.ones(2), score], [torch.tensor([0, 1]), grade])
+
+
+@pytest.mark.parametrize("metric", [metrics.mean_iou, metrics.mean_dice])
+def test_segmentations_without_a_pixel_and_with_wrong_ones(metric) -> None:
+    truth = torch.tensor([[0, 255], [1, 1]])
+    assert math.isnan(metric(truth, torch.full_like(truth, 255), 2, ignore=255))
+    assert metric(truth, truth, 2, ignore=255) == 1  # predictions of ignored pixels do not count
+    with pytest.raises(ValueError, match=r"prediction at \(1, 0\) is 7, not one of 0..1"):
+        metric(torch.tensor([[0, 0], [7, 1]]), truth, 2, ignore=255)
+    with pytest.raises(ValueError, match=r"target at \(0, 1\) is 255"):
+        metric(torch.zeros_like(truth), truth, 2)
+    with pytest.raises(ValueError, match="class number"):
+        metric(torch.zeros(2, 2), truth, 2, ignore=255)

@@ -164,3 +164,76 @@ def test_refusals() -> None:
         pg.group_advantages(torch.zeros(6), 4)
     with pytest.raises(ValueError, match="k1, k2 or k3"):
         pg.kl_terms(logp, old, mask, "k4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("gap", [-90.0, 90.0])
+@pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
+def test_no_log_ratio_makes_a_nan(dtype: torch.dtype, gap: float, advantage: float) -> None:
+    logp = torch.full((1, 2), -0.5, dtype=dtype, requires_grad=True)
+    old, mask = (logp.detach() - gap), torch.tensor([[1, 0]])
+    given = torch.tensor([[advantage]], dtype=dtype)
+    held = pg.clipped(logp, old, given, mask)
+    assert held.tolist() == [[advantage * gap > 0, False]]
+    for dual in (None, 3.0):
+        loss = pg.ppo(logp, old, given, mask, dual=dual)
+        gradient = torch.autograd.grad(loss, logp)[0]
+        assert loss.dtype == torch.float32
+        assert not loss.isnan()
+        assert not gradient.isnan().any()
+        assert dual is None or loss.isfinite()
+        if held.any() or advantage == 0:
+            assert not gradient.any()
+            assert advantage or loss == 0
+    assert pg.reinforce(logp, old, given, mask).isfinite()
+    for kind in ("k1", "k2", "k3"):
+        penalty = pg.kl_penalty(logp, old, mask, kind)
+        assert not penalty.isnan()
+        assert not torch.autograd.grad(penalty, logp)[0].isnan().any()
+
+
+def test_an_action_that_cannot_be_taken_teaches_nothing_without_advantage() -> None:
+    logp = torch.full((1, 1), -math.inf, requires_grad=True)
+    for loss in (pg.ppo, pg.reinforce):
+        value = loss(logp, torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, 1))
+        assert value == 0
+        assert torch.autograd.grad(value, logp)[0] == 0
+
+
+@pytest.mark.parametrize("how", ["token_mean", "sequence_mean", "sequence_sum"])
+def test_a_mask_of_nothing_gives_zero(how: str) -> None:
+    logp, old, advantages, mask = batch()
+    logp.requires_grad_()
+    loss = pg.ppo(logp, old, advantages, torch.zeros_like(mask), aggregation=how)  # type: ignore[arg-type]
+    assert loss == 0
+    assert not torch.autograd.grad(loss, logp)[0].any()
+
+
+@pytest.mark.parametrize("shape", [(B,), (B, 1, 1), (1, T), (1, 1), (T, 1), (B, T - 1), ()])
+def test_advantages_that_would_broadcast_by_accident_are_refused(shape: tuple[int, ...]) -> None:
+    logp, old, _, mask = batch()
+    for function in (pg.ppo, pg.ppo_terms, pg.reinforce, pg.clipped):
+        with pytest.raises(ValueError, match=r"advantages must be .*\(6, 5\)"):
+            function(logp, old, torch.ones(shape), mask)
+
+
+def test_log_probabilities_that_would_broadcast_by_accident_are_refused() -> None:
+    logp, old, advantages, mask = batch()
+    for function in (pg.ppo, pg.reinforce, pg.clipped):
+        with pytest.raises(ValueError, match="one shape"):
+            function(logp, old[:1], advantages, mask)
+    for function in (pg.kl_terms, pg.kl_penalty, pg.ratio):
+        with pytest.raises(ValueError, match="one shape"):
+            function(logp, old[:, :1], mask)
+    with pytest.raises(ValueError, match="for actions"):
+        pg.token_log_probs(torch.zeros(2, 3, 4), torch.zeros(2, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("std", [True, False])
+def test_rewards_that_are_no_numbers_are_named(wrong: float, std: bool) -> None:
+    rewards = torch.tensor([1.0, 0.0, wrong, 0.0])
+    with pytest.raises(ValueError, match=r"responses \[2\]"):
+        pg.group_advantages(rewards, 2, std=std)
+    with pytest.raises(ValueError, match=r"responses \[2\]"):
+        pg.informative(rewards, 2)

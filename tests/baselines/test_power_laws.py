@@ -30,6 +30,23 @@ def test_a_law_comes_back(law: PowerLaw) -> None:
     np.testing.assert_allclose(fitted([1e3, 1e12]), law([1e3, 1e12]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("decades", [2, 4, 6, 10])
+@pytest.mark.parametrize("exponent", [0.05, 0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("law", [POWER, POWER_PLUS_CONSTANT])
+def test_exponents_over_many_decades(law: Law, exponent: float, decades: int) -> None:
+    x = np.logspace(0, decades, 9)
+    fitted = fit(law, x, x**-exponent)
+    assert not fitted.bounded
+    assert power_law(fitted).exponent == pytest.approx(exponent, rel=1e-5)
+
+
+@pytest.mark.parametrize(("exponent", "reached"), [(12.0, "exponent"), (-0.5, "exponent")])
+def test_an_end_of_the_box_is_warned_of(exponent: float, reached: str) -> None:
+    x = np.logspace(0, 1, 9)
+    with pytest.warns(UserWarning, match=f"reached the end of the box of: .*{reached}"):
+        assert reached in fit(POWER, x, x**-exponent).bounded
+
+
 def test_a_law_by_hand() -> None:
     law = PowerLaw(2.0, 100.0, 0.5)
     assert law(25.0) == pytest.approx(4.0)
@@ -44,6 +61,7 @@ def test_units_of_x_and_y_do_not_matter() -> None:
     assert one.aic == pytest.approx(other.aic)
 
 
+@pytest.mark.filterwarnings("ignore:the fit of 'exponential approach'")  # its last points are its constant
 def test_rivals_come_back() -> None:
     decay = 2 + 0.5 * np.exp(-SIZES / 1e6)
     fitted = fit(EXPONENTIAL, SIZES, decay)
@@ -105,7 +123,8 @@ def test_a_law_of_ones_own() -> None:
         ([1, 2], [2, 1], "3 parameters, got 2"),
         ([1, 1, 2, 2], [2, 2, 1, 1], "got 2 distinct"),
         ([0, 1, 2, 3], [4, 3, 2, 1], "positive"),
-        ([1, 2, 3], [3, np.nan, 1], "finite"),
+        ([1, 2, 3], [3, np.nan, 1], r"finite: point number 1 is \(2, nan\)"),
+        ([1, 2, 3], [3, 2, np.inf], r"finite: point number 2 is \(3, inf\)"),
         ([1, 2, 3], [3, 0, 1], "positive"),
     ],
 )

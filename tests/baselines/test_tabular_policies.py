@@ -49,6 +49,25 @@ def test_entropy_and_its_derivatives(case: tuple) -> None:
     torch.testing.assert_close(tabular.entropy_hessian(z), torch.stack(hessians))
 
 
+def test_an_action_that_cannot_be_taken_is_as_if_it_were_not_there(case: tuple) -> None:
+    z, d, r = (one.detach()[:, 1:] for one in case)
+    wider = [
+        torch.cat([torch.full((STATES, 1), first), one], 1) for first, one in ((-torch.inf, z), (5.0, d), (2.0, r))
+    ]
+    same = torch.testing.assert_close
+    same(tabular.entropy(wider[0]), tabular.entropy(z))
+    same(tabular.entropy_gradient(wider[0])[:, 1:], tabular.entropy_gradient(z))
+    same(tabular.entropy_derivative(wider[0], wider[1]), tabular.entropy_derivative(z, d))
+    same(tabular.entropy_hessian(wider[0])[:, 1:, 1:], tabular.entropy_hessian(z))
+    for reference, narrow in ((wider[0], z), (wider[0].flip(0), z.flip(0))):
+        same(tabular.kl(wider[0], reference), tabular.kl(z, narrow))
+        same(tabular.kl_gradient(wider[0], reference)[:, 1:], tabular.kl_gradient(z, narrow))
+    for found in (tabular.entropy_gradient(wider[0]), tabular.kl_gradient(wider[0], wider[2])):
+        assert not found[:, 0].any()
+    free = wider[0].clone().requires_grad_()
+    same(gradient(tabular.entropy(free), free), tabular.entropy_gradient(wider[0]))
+
+
 def test_kl_and_its_gradient(case: tuple) -> None:
     z, r, _ = case
     expected = torch.distributions.kl_divergence(

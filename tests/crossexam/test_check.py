@@ -36,7 +36,7 @@ def test_full_tier_may_be_absent_with_a_reason(sandbox: Sandbox) -> None:
 
 def test_experiment_without_a_claim(sandbox: Sandbox) -> None:
     code = "def sums():\n    return {}\n\n\ndef idle():\n    return {}\n"
-    paper = load_paper(sandbox.suite(TOML + "\n[experiment.idle]\n", code))
+    paper = load_paper(sandbox.suite(TOML + '\n[experiment.idle]\ntier = "exact"\n', code))
     assert any(one.about == "experiment idle" for one in check(paper, Project(sandbox.root), []))
 
 

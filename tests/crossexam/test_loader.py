@@ -172,6 +172,8 @@ def test_artifact_brings_seeds_and_must_be_taken(sandbox: Sandbox) -> None:
 
 
 PROTOCOLS = """
+[experiment.first]
+tier = "exact"
 [experiment.first.protocol]
 data = "digits"
 model = "MLP"
@@ -181,9 +183,11 @@ deviations = "none"
 sensitivity = "epochs at 10 and 90: the verdict stays"
 
 [experiment.second]
+tier = "exact"
 protocol = { like = "first", model = "CNN" }
 
 [experiment.third]
+tier = "exact"
 protocol = { like = "second", data = "letters" }
 
 """

@@ -277,6 +277,23 @@ def test_halving() -> None:
         halve(["1", "2"], verdict, lambda line: None)
 
 
+@pytest.mark.parametrize("skipped", [{50}, {50, 49, 51}, set(range(30, 37)), set(range(30, 37)) | {38, 39}])
+def test_bisection_skips_what_has_no_verdict_and_says_where_it_matters(skipped: set[int]) -> None:
+    def verdict(step: str) -> str:
+        if int(step) in skipped:
+            return "no verdict (invalid syntax)" if int(step) % 2 else "timeout"
+        return "reproduced" if int(step) < 37 else "not reproduced"
+
+    said: list[str] = []
+    found = halve([str(step) for step in range(100)], verdict, said.append)
+    before = max(step for step in range(37) if step not in skipped)
+    assert (found.step, found.before) == ("37", str(before))
+    assert found.skipped == tuple(str(step) for step in range(before + 1, 37))
+    assert all(int(line.split(":")[0]) in skipped for line in said if line.endswith("skipped"))
+    with pytest.raises(BisectError, match=r"1 gives no verdict \(invalid syntax\): choose another end"):
+        halve(["1", "2"], lambda _: "no verdict (invalid syntax)", said.append)
+
+
 def git(folder: Path, *words: str) -> str:
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     return subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True).stdout

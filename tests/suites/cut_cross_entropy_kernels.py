@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 
 import torch
+from torch.nn import functional as F
 
-from suites.cut_cross_entropy import kernels
-from suites.cut_cross_entropy.method import Problem
+from suites.cut_cross_entropy import kernels, method
+from suites.cut_cross_entropy.method import Problem, linear_cross_entropy
 
 kernels.ROWS, kernels.COLUMNS, kernels.DEPTH = 16, 16, 16
 
@@ -37,9 +38,30 @@ def worst(
     return max(float((a.double() - b).abs().max()) for a, b in pairs)
 
 
+def worst_of_views() -> float:
+    """Inputs that are columns of tables, transposed, of two dtypes, and masked by -inf: loss and gradients, relative.
+
+    Through the public function, whose engine is set to the kernels.
+    """
+    method._engine = lambda device: kernels
+    rng = torch.Generator().manual_seed(0)
+    tables = [torch.randn(shape, generator=rng).requires_grad_() for shape in ((19, 21), (19, 53), (53, 2))]
+    x = torch.randint(17, (21, 2), generator=rng)[:, 1]
+    mask = torch.where(torch.arange(53) < 17, 0.0, -torch.inf)
+    gaps = []
+    for mixed in (False, True):
+        e, c, bias = tables[0].T.bfloat16() if mixed else tables[0].T, tables[1].T, tables[2][:, 1] + mask
+        loss = linear_cross_entropy(e, c, x, bias=bias, gradients="backward", filter_eps=None)
+        truth = F.cross_entropy(e.double() @ c.double().T + bias.double(), x)
+        found = [loss, *torch.autograd.grad(loss, tables)]
+        expected = [truth, *torch.autograd.grad(truth, tables)]
+        gaps += [float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True)]
+    return torch.tensor(gaps).nan_to_num(nan=torch.inf).max().item()
+
+
 if __name__ == "__main__":
     plain = itertools.product((None, 1.5), (False, True), (0.0,), ((True, True),), ("input",))
     filtered = itertools.product(
         (None,), (True,), (0.1,), ((True, True), (False, True), (True, False)), ("input", "float32")
     )
-    print(max(worst(seed, *case) for seed, case in enumerate([*plain, *filtered])))
+    print(max(worst(seed, *case) for seed, case in enumerate([*plain, *filtered])), worst_of_views())

@@ -206,3 +206,26 @@ def test_opt_without_its_kernel() -> None:
     kernels, rises = metrics["kernels"], metrics["rises"]
     assert kernels == sorted(kernels)
     assert abs(rises[0]) < abs(rises[-1])
+
+
+def test_encoders_of_pytorch_take_padding_and_half_precision() -> None:
+    torch.manual_seed(0)
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 24, batch_first=True), 2).eval()
+    x, padding = torch.randn(3, 7, 16), torch.tensor([[False] * 6 + [True]] * 3)
+    with torch.no_grad():
+        expected = encoder(x, src_key_padding_mask=padding)[:, :6]
+        model = method.quantise_(method.project_attention_(encoder))
+        found = model(x, src_key_padding_mask=padding)[:, :6]
+        assert 0 < float((found - expected).norm() / expected.norm()) < 0.03
+        half = model.bfloat16()(x.bfloat16(), src_key_padding_mask=padding)[:, :6]
+    assert half.dtype == torch.bfloat16
+    assert float((half - expected).norm() / expected.norm()) < 0.05
+
+
+def test_attention_that_is_skipped_stays_as_it_is() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 24, batch_first=True), 1).eval()
+    attention = encoder.layers[0].self_attn
+    method.quantise_(encoder, skip=("layers.0.self_attn",))
+    assert encoder.layers[0].self_attn is attention
+    assert isinstance(attention.out_proj, nn.Linear)
+    assert isinstance(encoder.layers[0].linear1, method.QuantisedLinear)

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from reference.catalog import get
-from suites.cut_cross_entropy import experiments, text
+from suites.cut_cross_entropy import experiments, on_wikitext
 from suites.cut_cross_entropy.method import PRESETS, Accumulator, linear_cross_entropy, streaming_log_sum_exp
 from tests.conftest import ROOT
 
@@ -47,12 +47,10 @@ def test_shape_of_batches_and_shift() -> None:
 
 
 def test_all_tokens_ignored() -> None:
-    e, ignored = E.clone().requires_grad_(), torch.full((2,), -100)
+    ignored = torch.full((2,), -100)
     for gradients in ("auto", "backward"):
-        loss = linear_cross_entropy(e, C, ignored, gradients=gradients)
-        assert loss.isnan()
-        assert float(linear_cross_entropy(e, C, ignored, reduction="sum", gradients=gradients).detach()) == 0
-        assert linear_cross_entropy(e, C, ignored, reduction="none", gradients=gradients).tolist() == [0, 0]
+        assert float(linear_cross_entropy(E, C, ignored, reduction="sum", gradients=gradients)) == 0
+        assert linear_cross_entropy(E, C, ignored, reduction="none", gradients=gradients).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -97,6 +95,30 @@ def test_the_gradients_of_the_forward_pass_are_given_once() -> None:
     loss.backward()
 
 
+@pytest.mark.parametrize("gradients", ["auto", "backward"])
+def test_function_transforms(gradients: str) -> None:
+    """torch.func.grad works, a compiler breaks its graph and says so, vmap is refused."""
+
+    def loss(e: torch.Tensor) -> torch.Tensor:
+        return linear_cross_entropy(e, C, X, gradients=gradients)
+
+    (expected,) = torch.autograd.grad(F.cross_entropy((e := E.clone().requires_grad_()) @ C.T, X), e)
+    torch.testing.assert_close(torch.func.grad(loss)(E), expected)
+    compiled = torch.compile(loss, backend="eager")
+    torch.testing.assert_close(torch.autograd.grad(compiled(e), e)[0], expected)
+    with pytest.raises(RuntimeError, match="without fullgraph"):
+        torch.compile(loss, backend="eager", fullgraph=True)(E)
+    with pytest.raises(RuntimeError, match="vmap: whether a block"):
+        torch.func.vmap(loss)(E.expand(3, 2, 2))
+
+
+def test_results_have_the_widest_dtype_and_gradients_their_inputs() -> None:
+    e, c = E.bfloat16().requires_grad_(), C.float().requires_grad_()
+    loss = linear_cross_entropy(e, c, X, bias=torch.zeros(3, dtype=torch.float16))
+    assert loss.dtype == torch.float32
+    assert [one.dtype for one in torch.autograd.grad(loss, (e, c))] == [torch.bfloat16, torch.float32]
+
+
 def test_streams() -> None:
     assert streaming_log_sum_exp([torch.zeros(1, 3), torch.zeros(1, 5)]).tolist() == pytest.approx([math.log(8)])
     with pytest.raises(ValueError, match="at least one"):
@@ -115,7 +137,7 @@ def test_kahan_in_bfloat16_by_hand() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: linear_cross_entropy(E, C.float(), X),
+        lambda: linear_cross_entropy(E, C.long(), X),
         lambda: linear_cross_entropy(E, C[:, :1], X),
         lambda: linear_cross_entropy(E, C[:0], X),
         lambda: linear_cross_entropy(E, C, X.float()),
@@ -123,6 +145,7 @@ def test_kahan_in_bfloat16_by_hand() -> None:
         lambda: linear_cross_entropy(E, C, X + 2),
         lambda: linear_cross_entropy(E, C, X - 1),
         lambda: linear_cross_entropy(E, C, X, bias=torch.zeros(2)),
+        lambda: linear_cross_entropy(E, C, X, bias=torch.zeros(3, dtype=torch.int64)),
         lambda: linear_cross_entropy(E, C, X, softcap=0.0),
         lambda: linear_cross_entropy(E, C, X, shift=2),
         lambda: linear_cross_entropy(E, C, X, reduction="median"),
@@ -145,17 +168,19 @@ def test_kernels_in_the_interpreter() -> None:
     command = [sys.executable, "-W", "ignore", "-m", "tests.suites.cut_cross_entropy_kernels"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 2e-4
+    found, of_views = map(float, done.stdout.split())
+    assert found < 2e-4
+    assert of_views < 5e-3  # the gradient of what was rounded to bfloat16 is rounded
 
 
 def test_costs_at_a_tiny_size() -> None:
-    found = experiments.costs(arm="method", seed=1000, device=CPU, n=16, d=8, v=64, rounds=2)
+    found = experiments.costs(seed=1000, device=CPU, n=16, d=8, v=64, rounds=2)
     assert len(found["cce_both_ms"]) == len(found["plain_forward_mib"]) == 2
     assert min(found["cce_both_mib"]) > 0
 
 
 def test_memory_at_a_small_size() -> None:
-    found = experiments.memory(arm="method", seed=1000, device=CPU, n=512, d=8, v=8192)
+    found = experiments.memory(seed=1000, n=512, d=8, v=8192)
     assert found["forward_ratio"] > 5
     assert found["beyond_vector"] <= 64
 
@@ -163,10 +188,10 @@ def test_memory_at_a_small_size() -> None:
 def test_language_model_at_a_tiny_size() -> None:
     if not get("wikitext-2-heldout").available:
         pytest.skip(f"data set 'wikitext-2-heldout' is absent: {get('wikitext-2-heldout').remedy}")
-    found = experiments.language_model(arm="method", seed=1000, device=CPU, vocabulary=300, steps=2)
+    found = experiments.language_model(seed=1000, vocabulary=300, steps=2)
     assert found["curve_gap"] < 1e-4
     assert 0 <= found["sorted"] <= 1
-    words = text.corpus(300)
+    words = on_wikitext.corpus(300)
     assert int(words.train.max()) == 299
     assert len(words.validation) == 10_000
 
@@ -179,5 +204,5 @@ def test_convergence_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         lines = [" ".join(f"word{(7 * n * n) % 50}" for n in range(row, row + 30)) for row in range(20)]
         (folder / f"wiki.{part}.tokens").write_text(" \n " + " \n ".join(lines) + " \n")
     monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
-    found = experiments.convergence(arm="method", seed=1000, device=CPU, vocabulary=20, steps=2)
+    found = experiments.convergence(seed=1000, device=CPU, vocabulary=20, steps=2)
     assert all(math.isfinite(value) for value in found.values())

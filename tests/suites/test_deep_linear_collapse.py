@@ -182,3 +182,15 @@ def test_refuses_a_direction_of_nothing_and_a_head_of_no_layers() -> None:
         method.DeepLinearHead(4, 3, 0)
     with pytest.raises(ValueError, match="positive"):
         method.largest_root(torch.tensor([0.0]), 2)
+
+
+def test_collapse_of_an_empty_class_and_of_means_that_coincide() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(5, 12, generator=generator, dtype=torch.float64)
+    labels = torch.arange(12) % 3
+    with pytest.raises(ValueError, match=r"without samples: \[3\]"):
+        method.nc1(features, labels, 4)
+    coinciding = 1e3 + features - method.class_means(features, labels, 3)[:, labels]
+    assert method.nc1(coinciding, labels, 3) == float("inf")  # all variation is within: no collapse at all
+    assert np.isnan(method.nc1(torch.ones(5, 12, dtype=torch.float64), labels, 3))  # nothing varies
+    assert method.nc1(coinciding + 1e-3 * labels, labels, 3) > 1e3  # a little between is not nothing

@@ -276,3 +276,28 @@ def test_resnext_has_the_names_and_size_of_the_published_weights() -> None:
     assert sum(p.numel() for p in model.parameters()) == 6_900_132
     with torch.no_grad():
         assert model.eval()(torch.rand(2, 3, 32, 32)).shape == (2, 100)
+
+
+def test_replay_that_runs_out_is_refused_and_not_the_end_of_the_stream() -> None:
+    images = torch.rand(4, 1, 8, 8)
+    one = adapted(replay=iter([(images, torch.arange(4))] * 3))
+    with pytest.raises(ValueError, match="run out of source batches"):
+        list(map(one, [images] * 10))
+
+
+def test_a_warm_up_that_is_cut_short_puts_the_rate_back_and_says_so() -> None:
+    one, images = adapted(), [torch.rand(4, 1, 8, 8)] * 2
+    with pytest.raises(ValueError, match="ended after 2 batches"):
+        one.warm_up(images, steps=10)
+    assert one.optimizer.param_groups[0]["lr"] == 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_losses_of_half_precision_are_those_of_its_values_in_double(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher, views = (20 * torch.randn(size, generator=generator) for size in ((9, 50), (9, 50), (3, 9, 50)))
+    student, teacher, views = student.to(dtype), teacher.to(dtype), views.to(dtype)
+    found = method.symmetric_cross_entropy(student, teacher)
+    torch.testing.assert_close(found.double(), method.symmetric_cross_entropy(student.double(), teacher.double()))
+    found = method.contrastive_loss(list(views))
+    torch.testing.assert_close(found.double(), method.contrastive_loss(list(views.double())))

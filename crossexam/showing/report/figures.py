@@ -276,10 +276,10 @@ def _draw(plan: Plan) -> list[Figure]:
     if plan.intervals:
         figures.append(_forest(plan))
     if plan.dots:
-        figures.append(_panels(plan, plan.dots, "seeds", "Every seed of every arm that is compared"))
+        figures.append(_panels(plan.dots, "seeds", "Every seed of every arm that is compared"))
     if plan.curves:
         figures.append(
-            _panels(plan, plan.curves, "curves", "Curves and trends, means over seeds; power laws as fitted lines")
+            _panels(plan.curves, "curves", "Curves and trends, means over seeds; power laws as fitted lines")
         )
     return figures
 
@@ -324,7 +324,7 @@ def _on_its_own_scale(one: Interval) -> tuple[float, ...]:
     return tuple(min(max((value - lowest + 0.15 * reach) / (1.3 * reach), 0.0), 1.0) for value in values)
 
 
-def _panels(plan: Plan, panels: Sequence[Panel], name: str, title: str) -> Figure:
+def _panels(panels: Sequence[Panel], name: str, title: str) -> Figure:
     from matplotlib.figure import Figure as Canvas
 
     columns = min(3, len(panels))
