@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from suites.softmax_ghosts.bottlenecks import binding_released
 from suites.softmax_ghosts.exact import (
     activations,
     binary_radius,
@@ -25,6 +26,7 @@ from suites.softmax_ghosts.on_digits import (
     table1,
     temperature,
     temperature_pooled,
+    temperature_trained,
     trained,
 )
 
@@ -33,6 +35,7 @@ __all__ = [
     "below_one",
     "binary_radius",
     "binding",
+    "binding_released",
     "controller",
     "estimators",
     "extremes",
@@ -50,5 +53,6 @@ __all__ = [
     "table1",
     "temperature",
     "temperature_pooled",
+    "temperature_trained",
     "trained",
 ]

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from baselines.loss_landscape import random_direction, snapshot
 from baselines.models import DigitTransformer, mlp, small_cnn
-from suites.softmax_ghosts import contenders, experiments, method, on_digits
+from suites.softmax_ghosts import archgrid, contenders, experiments, method, on_digits
 from tests.suites import data_folders
 
 CPU = torch.device("cpu")
@@ -250,3 +250,18 @@ def test_resnet_on_cifar_from_disk(arm: str, tmp_path: Path, monkeypatch: pytest
         assert metrics["max_r"] == pytest.approx(2.0)
     else:
         assert metrics["max_r"] > 0
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"), [("transformer", 15_114), ("mlp_ln", 13_514), ("cnn_bn", 3_690)]
+)
+def test_networks_of_the_released_grid_have_its_sizes(architecture: str, parameters: int) -> None:
+    """By hand: weights and biases of each layer, two vectors for each norm."""
+    model = archgrid.network(architecture, 0)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+
+
+def test_binding_of_the_released_transformer_looks_at_thirds() -> None:
+    metrics = experiments.binding_released(seed=1000, steps=2, every=1)
+    assert sum(metrics[f"{part}_late"] for part in ("ffn", "out", "attention")) == pytest.approx(1)
