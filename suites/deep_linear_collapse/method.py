@@ -100,7 +100,8 @@ class Setting:
     @cached_property
     def targets(self) -> torch.Tensor:
         """Y, float64 (K, N)."""
-        return F.one_hot(self.labels, self.classes).T.double()
+        with torch.inference_mode(False):  # it is kept, and gradients are taken through it later
+            return F.one_hot(self.labels, self.classes).T.double()
 
 
 # The scalar problem of one class, vectorised over classes.
@@ -439,9 +440,10 @@ def minimise(setting: Setting, *, generator: torch.Generator, restarts: int = 1,
         here = factors(point)
         return objective(here, setting), unit * joined(slopes(here, setting))
 
-    with torch.no_grad():
+    with torch.inference_mode():
         point = descend(evaluate, joined(start.tensors) / unit, tolerance=1e-12)
-    values = objective(factors(point.requires_grad_()), setting)
+    point = point.clone().requires_grad_()
+    values = objective(factors(point), setting)
     (gradient,) = torch.autograd.grad(values.sum(), point)  # automatic differentiation: it checks `slopes`
     with torch.no_grad():
         return Solution(factors(point), values.detach(), float(gradient.abs().max()))
