@@ -41,8 +41,11 @@ def on_a_terminal(sandbox: Sandbox, *words: str, **extra: str) -> str:
     return seen.decode()
 
 
-def test_terminal_shows_progress_and_colours(toy: Sandbox) -> None:
-    seen = on_a_terminal(toy, "run", "toy")
+def test_terminal_shows_progress_and_colours(sandbox: Sandbox) -> None:
+    sandbox.suite(
+        code="import time\n\n\ndef sums():\n    time.sleep(1)  # long enough to be seen\n    return {'total': 4}\n"
+    )
+    seen = on_a_terminal(sandbox, "run", "toy")
     assert "0/1" in seen  # the bar
     assert "\x1b[32mreproduced" in seen  # green
     assert "all verdicts as expected" in seen
