@@ -110,7 +110,7 @@ def projector(width: int, hidden: int = 128) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
 
 
-# The next two stand in baselines.adaptation, too: the method is lifted out whole, and each form is an oracle for the other.
+# The next two stand in baselines.adaptation, too: the method is lifted out whole, and each is an oracle for the other.
 def use_batch_statistics(model: nn.Module) -> nn.Module:
     """Drop the running statistics of every BatchNorm, in place: it then normalises by the batch in any mode."""
     for module in model.modules():
