@@ -74,6 +74,12 @@ def _facts(paper: Paper) -> Iterator[Remark]:
             yield Remark(
                 f"claim {claim.id}", "its finding is no evidence", "say what was measured, on what, what was tried"
             )
+    compared = {claim.experiment for claim in paper.claims if isinstance(claim.rule, PairedRule)}
+    for name in sorted(one for one in compared if paper.experiments[one].tier == "small"):
+        protocol = paper.experiments[name].protocol
+        if protocol is None or not protocol.sensitivity:
+            mend = "try what is shared, fixed and untuned at other values, and say in protocol.sensitivity what turned"
+            yield Remark(f"experiment {name}", "says nothing of its nuisance parameters", mend, grave=False)
     if len(paper.faults) < FAULTS:
         yield Remark(
             "paper.toml", f"{len(paper.faults)} planted faults", f"plant {FAULTS}: what would a wrong version do?"
