@@ -1,5 +1,6 @@
 """What papers are compared with. One line a module:
 
+- `oracles`: what exact tiers count: worst cases, bad calls that pass, defaults
 - `losses`: classification losses of logits
 - `overlap_losses`: soft Dice and Tversky
 - `contrastive`: SupCon and NT-Xent on features

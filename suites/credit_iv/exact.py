@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from baselines.oracles import gap, other_defaults
 from suites.credit_iv import method
 
 Metrics = dict[str, float | list[float]]
@@ -46,26 +48,26 @@ def _identity_gaps(goods: torch.Tensor, bads: torch.Tensor, generator: torch.Gen
     tv = (p - q).abs().sum(-1) / 2
     reduction = 2 * tv * torch.log((1 + tv) / (1 - tv))
     return {
-        "kl_gap": _gap(iv, kl),
+        "kl_gap": gap(iv, kl),
         "psi_gap": max(
-            _gap(iv, method.population_stability_index(goods, bads)),
-            _gap(iv, method.population_stability_index(bads, goods)),
+            gap(iv, method.population_stability_index(goods, bads)),
+            gap(iv, method.population_stability_index(bads, goods)),
         ),
         "least_iv": float(iv.min()),
-        "iv_where_equal": _gap(method.information_value(goods, 3 * goods), torch.zeros_like(iv)),
+        "iv_where_equal": gap(method.information_value(goods, 3 * goods), torch.zeros_like(iv)),
         "permutation_gap": max(
-            _gap(method.information_value(goods[:, order], bads[:, order]), iv),
-            _gap(method.weight_of_evidence(goods[:, order], bads[:, order]), woe[:, order]),
+            gap(method.information_value(goods[:, order], bads[:, order]), iv),
+            gap(method.weight_of_evidence(goods[:, order], bads[:, order]), woe[:, order]),
         ),
         "relabelling_gap": max(
-            _gap(method.weight_of_evidence(bads, goods), -woe), _gap(method.information_value(bads, goods), iv)
+            gap(method.weight_of_evidence(bads, goods), -woe), gap(method.information_value(bads, goods), iv)
         ),
         "scaling_gap": max(
-            max(_gap(method.weight_of_evidence(*table), woe), _gap(method.information_value(*table), iv))
+            max(gap(method.weight_of_evidence(*table), woe), gap(method.information_value(*table), iv))
             for table in scaled.values()
         ),
         "error_scaling_gap": max(
-            _gap(5 * method.iv_standard_error(*scaled["both"], form), error) for error, form in errors
+            gap(5 * method.iv_standard_error(*scaled["both"], form), error) for error, form in errors
         ),
         "least_reduction_slack": float((iv - reduction).min()),
         "least_pinsker_slack": float((reduction - 4 * tv**2).min()),
@@ -108,12 +110,12 @@ def regression(*, seed: int) -> Metrics:
     two_goods, two_bads = _random_tables(100, 2, generator)
     of_two_bins = method.woe_standard_error(two_goods, two_bads).square().sum(-1).sqrt()
     return {
-        "log_odds_gap": _gap(woe, log_odds - prior[:, None]),
-        "one_hot_gap": _gap(one_hot, log_odds),
-        "slope_gap": _gap(by_woe[:, 1], 1.0),
-        "bad_slope_gap": _gap(of_bad[:, 1], -1.0),
-        "intercept_gap": _gap(by_woe[:, 0], prior),
-        "slope_error_gap": _gap(_slope_error(two_goods, two_bads), of_two_bins),
+        "log_odds_gap": gap(woe, log_odds - prior[:, None]),
+        "one_hot_gap": gap(one_hot, log_odds),
+        "slope_gap": gap(by_woe[:, 1], 1.0),
+        "bad_slope_gap": gap(of_bad[:, 1], -1.0),
+        "intercept_gap": gap(by_woe[:, 0], prior),
+        "slope_error_gap": gap(_slope_error(two_goods, two_bads), of_two_bins),
     }
 
 
@@ -139,7 +141,7 @@ def library_tables() -> Metrics:
         "strong_low": float(strong[0]), "strong_high": float(strong[1]),
         "weak_low": float(weak[0]), "weak_high": float(weak[1]),
         "rule_of_three_ratio": zero_rate, "se_without_event": float(without_event[0]),
-        "rule_of_three_gap": _gap(without_event, torch.tensor(by_rate * 2, dtype=torch.float64).sqrt()),
+        "rule_of_three_gap": gap(without_event, torch.tensor(by_rate * 2, dtype=torch.float64).sqrt()),
     }  # fmt: skip
 
 
@@ -163,8 +165,8 @@ def standard_errors(*, seed: int) -> Metrics:
         **printed,
         "monte_carlo_sd": spread,
         "sd_over_se_c": 10 * spread / printed["se_c"],
-        "gradient_gap": _gap(method.iv_variance(random_goods, random_bads) / by_gradient, torch.ones(())),
-        "woe_gradient_gap": _gap(woe_variance / woe_by_gradient, torch.ones(())),
+        "gradient_gap": gap(method.iv_variance(random_goods, random_bads) / by_gradient, torch.ones(())),
+        "woe_gradient_gap": gap(woe_variance / woe_by_gradient, torch.ones(())),
     }
 
 
@@ -185,7 +187,7 @@ def error_gradients(*, seed: int) -> Metrics:
                     method.iv_standard_error(pair[0] + sign * step * (which == 0), pair[1] + sign * step * which, form)
                     for sign in (1, -1)
                 ]
-                differences.append(_gap(slopes[which][:, column], (ends[0] - ends[1]) / 2e-3))
+                differences.append(gap(slopes[which][:, column], (ends[0] - ends[1]) / 2e-3))
         gaps[name] = max(differences)
     return gaps
 
@@ -371,10 +373,10 @@ def points(*, seed: int) -> Metrics:
         rows = torch.randint(5, (50, 6), generator=generator)
         total = sum(card[column][rows[:, column]] for column in range(6))
         by_hand = 0.7 + sum(slopes[column] * tables[column][rows[:, column]] for column in range(6))
-        sums.append(_gap(total, method.score(by_hand, **scale)))
+        sums.append(gap(total, method.score(by_hand, **scale)))
     return {
-        "doubling_gap": _gap(method.score(log_odds + math.log(2), **scale) - method.score(log_odds, **scale), 40.0),
-        "anchor_gap": _gap(anchor, 500.0),
+        "doubling_gap": gap(method.score(log_odds + math.log(2), **scale) - method.score(log_odds, **scale), 40.0),
+        "anchor_gap": gap(anchor, 500.0),
         "sum_gap": max(sums),
     }
 
@@ -396,7 +398,7 @@ def by_hand() -> Metrics:
     log_odds = torch.tensor([50.0, 100.0], dtype=torch.float64).log()
     return {
         "wrong_merges": float(sum(wrong)),
-        "default_scale_gap": _gap(method.score(log_odds), torch.tensor([600.0, 620.0], dtype=torch.float64)),
+        "default_scale_gap": gap(method.score(log_odds), torch.tensor([600.0, 620.0], dtype=torch.float64)),
     }
 
 
@@ -455,10 +457,48 @@ def _slope_error(goods: torch.Tensor, bads: torch.Tensor) -> torch.Tensor:
     return torch.linalg.inv(information)[..., 1, 1].sqrt()
 
 
-def _gap(found: torch.Tensor, expected: torch.Tensor | float) -> float:
-    """The largest difference; that of NaN is infinite, which no bound lets pass."""
-    return float((found - expected).detach().abs().nan_to_num(nan=math.inf, posinf=math.inf).max())
-
-
 def _share(hits: torch.Tensor) -> float:
     return float(hits.double().mean())
+
+
+# What is left unsaid.
+
+
+def defaults() -> Metrics:
+    """Options that nobody gives, and what becomes of the dtype of counts."""
+    wanted = {
+        method.fill_empty: {"add": 0.5},
+        method.woe_standard_error: {"fixed_totals": False},
+        method.iv_variance: {"form": "multinomial"},
+        method.iv_standard_error: {"form": "multinomial"},
+        method.wald_interval: {"confidence": 0.95},
+        method.upper_limit: {"confidence": 0.95},
+        method.stump_thresholds: {"rounds": 100, "learning_rate": 0.1, "seed": 0},
+        method.merge_small_bins: {"min_share": 0.05, "ordered": True},
+        method.score: {"pdo": 20.0, "base_score": 600.0, "base_odds": 50.0},
+    }
+    whole, table = [torch.tensor(counts) for counts in (GOODS, BADS)], _float_table()
+    functions = (
+        method.weight_of_evidence, method.information_value, method.population_stability_index, method.iv_variance,
+        method.woe_standard_error, method.iv_standard_error, *(_part(method.null_test, part) for part in (0, 1)),
+        *(_part(method.fill_empty, part) for part in (0, 1)), *(_part(method.rule_of_three, part) for part in (0, 1)),
+    )  # fmt: skip
+    single = [counts.float() for counts in table]
+    kept = [function(*single).dtype == torch.float32 for function in functions]
+    value = method.information_value(*single)
+    ends = (*method.wald_interval(value, 0.1 * value), method.upper_limit(value, 0.1 * value))
+    return {
+        "other": sum(other_defaults(function, **options) for function, options in wanted.items()),
+        "integer_gap": max(gap(function(*whole), function(*table)) for function in functions),
+        "widened": float(len(kept) - sum(kept) + sum(end.dtype != torch.float32 for end in ends)),
+    }
+
+
+def _float_table() -> list[torch.Tensor]:
+    return [torch.tensor(counts, dtype=torch.float64) for counts in (GOODS, BADS)]
+
+
+def _part(
+    function: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]], which: int
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    return lambda goods, bads: function(goods, bads)[which]

@@ -15,6 +15,7 @@ from suites.credit_iv.exact import (
     binning,
     by_hand,
     coverage,
+    defaults,
     error_gradients,
     identities,
     library_tables,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from reference import Table
 
 __all__ = [
-    "bias", "binning", "bootstrap_german", "bootstrap_taiwan", "by_hand", "coverage", "drift_german",
+    "bias", "binning", "bootstrap_german", "bootstrap_taiwan", "by_hand", "coverage", "defaults", "drift_german",
     "encodings_breast_cancer", "encodings_german", "encodings_taiwan", "error_gradients", "frontier_german",
     "frontier_taiwan", "identities", "library_tables", "merging", "null_law", "points", "programme",
     "protected_paths_german", "regression", "second_order", "selection_bias_german", "selection_german",

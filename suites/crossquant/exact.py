@@ -7,7 +7,6 @@ What is claimed of a matrix is claimed of each of its entries: 30 matrices at 3 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines.models import mlp
+from baselines.oracles import Worst, accepted, gap, other_defaults
 from baselines.quantisation import per_token
 from suites.crossquant import method
 
@@ -59,20 +59,6 @@ def by_hand(x: torch.Tensor, bits: int, alpha: float) -> Array:
     magnitude = np.abs(x.numpy())
     rows, columns = magnitude.max(1, keepdims=True), magnitude.max(0, keepdims=True)
     return np.exp(alpha * np.log(rows) + (1 - alpha) * np.log(columns)) / (2 ** (bits - 1) - 1)
-
-
-def gap(a: object, b: object) -> float:
-    """The largest absolute difference of two tensors, arrays or lists."""
-    a, b = (one.detach().numpy() if isinstance(one, torch.Tensor) else np.asarray(one, float) for one in (a, b))
-    return float(np.abs(a - b).max())
-
-
-class Worst(dict[str, float]):
-    """The largest value of each metric so far."""
-
-    def note(self, **values: float) -> None:
-        for name, value in values.items():
-            self[name] = max(float(value), self.get(name, -np.inf))
 
 
 def steps_and_codes(*, seed: int) -> dict[str, float]:
@@ -494,6 +480,45 @@ def _attention_gaps(seed: int) -> dict[str, float]:
     return worst
 
 
+def defaults() -> dict[str, float]:
+    """Options that nobody gives, what is not asked for, and layers whose parts are of several dtypes."""
+    whole = {"alpha": method.DEFAULT_ALPHA}
+    network = {"group_size": None, **whole, "columns": None, "folded": False}
+    wanted: dict[Callable[..., object], dict[str, object]] = {
+        method.step_sizes: {**whole, "columns": None},
+        method.crossquant: {**whole, "columns": None},
+        method.kernel_proportion: {"exact_zeros": True},
+        method.remove_kernel: {"threshold": 1.0},
+        method.diagnose: {**whole, "columns": None},
+        method.quantise_weight: {"group_size": None},
+        method.fold: whole,
+        method.QuantisedLinear: network,
+        method.ProjectedAttention.forward: {
+            "key_padding_mask": None, "need_weights": True, "attn_mask": None, "average_attn_weights": True,
+            "is_causal": False,
+        },
+        method.linear_layers: {"skip": ()},
+        method.replace_linears_: {"skip": ()},
+        method.quantise_: {**network, "activation_bits": 8, "weight_bits": 8, "skip": ()},
+        method.without_kernel: {"alpha": 1.0, "threshold": 1.0, "skip": ()},
+        method.watch: {"skip": ()},
+        method.calibrate: {"skip": ()},
+        method.diagnose_layers: {**whole, "columns": None, "skip": ()},
+    }  # fmt: skip
+    x, weight, columns = torch.randn(3, 6), torch.randn(4, 6), torch.rand(6, dtype=torch.float64)
+    attention = nn.ModuleList([nn.MultiheadAttention(8, 2, batch_first=True, dtype=torch.bfloat16)]).eval()
+    attend, tokens = method.project_attention_(attention)[0], torch.randn(2, 5, 8, dtype=torch.bfloat16)
+    mask = torch.randn(5, 5)
+    steps, half = method.step_sizes(x, bits=8), weight.half()
+    return {
+        "other": sum(other_defaults(function, **options) for function, options in wanted.items()),
+        "unasked": float(attend(tokens, tokens, tokens, need_weights=False)[1] is not None),
+        "mask_gap": gap(*(attend(tokens, tokens, tokens, attn_mask=one)[0].float() for one in (mask, mask.bfloat16()))),
+        "half_bound_gap": gap(method.error_bound(steps, half), method.error_bound(steps, half.float())),
+        "folded_type": float(method.fold(weight, columns).dtype != torch.float32),
+    }
+
+
 def refusals() -> dict[str, float]:
     """How many of the calls that cannot be meant are not refused with a ValueError."""
     x, layer, model = torch.ones(3, 4), nn.Linear(4, 2), mlp([4, 3, 2])
@@ -521,9 +546,4 @@ def refusals() -> dict[str, float]:
         lambda: method.project_attention_(nn.Sequential(nn.MultiheadAttention(4, 2, add_zero_attn=True))),
         lambda: method.ProjectedAttention(attention)(*torch.ones(3, 5, 1, 4), is_causal=True),
     ]
-    accepted = 0
-    for call in wrong:
-        with contextlib.suppress(ValueError):
-            call()
-            accepted += 1
-    return {"accepted": float(accepted), "calls": float(len(wrong))}
+    return {"accepted": accepted(*wrong), "calls": float(len(wrong))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from baselines.oracles import accepted, other_defaults
+from baselines.oracles import gap as gap_of
 from suites.cut_cross_entropy import method
 from suites.cut_cross_entropy.method import Accumulator, Problem, linear_cross_entropy
 
@@ -75,12 +78,6 @@ def identities(*, seed: int) -> dict[str, float]:
             )
             lse_gradient_gap = max(lse_gradient_gap, *(gap_of(*pair) for pair in pairs))
     return {"loss_gap": gap, "gradient_gap": gradient_gap, "lse_gap": lse_gap, "lse_gradient_gap": lse_gradient_gap}
-
-
-def gap_of(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The largest difference; equal infinities have none, and NaN has an infinite one, which no bound lets pass."""
-    apart = torch.where(a == b, 0.0, a - b).detach().abs()
-    return float(apart.nan_to_num(nan=math.inf, posinf=math.inf).max()) if a.numel() else 0.0
 
 
 def gradcheck(*, seed: int) -> dict[str, float]:
@@ -376,3 +373,60 @@ def accumulation(*, seed: int) -> dict[str, float]:
             sums.add(where, term)
         errors[f"error_{kind}"] = abs(float(sums.total) - truth) / truth
     return errors
+
+
+def defaults(*, seed: int) -> dict[str, float]:
+    """Options that nobody gives, calls that make no sense, and two places where a block or a token is at an end."""
+    e, c, bias, x = draw(seed)
+    x = x.clamp_min(0)
+    call = functools.partial(linear_cross_entropy, e, c)
+    nonsense = (
+        lambda: linear_cross_entropy(e, c.long(), x), lambda: linear_cross_entropy(e, c[:, :1], x),
+        lambda: linear_cross_entropy(e, c[:0], x), lambda: call(x.float()), lambda: call(x[:1]),
+        lambda: call(x + len(c)), lambda: call(x - len(c)), lambda: call(x, bias=bias[:2]),
+        lambda: call(x, bias=bias.long()), lambda: call(x, softcap=0.0), lambda: call(x, softcap=math.inf),
+        lambda: call(x, shift=len(x)), lambda: call(x, shift=-1), lambda: call(x, reduction="median"),
+        lambda: call(x, accumulate="float8"), lambda: call(x, filter_eps=1.0), lambda: call(x, filter_eps=-0.1),
+        lambda: call(x, block=(0, 8)), lambda: call(x, block=(8,)),
+        lambda: call(x, gradients="forward", return_lse=True),
+        lambda: call(x, gradients="forward", reduction="none"),
+    )  # fmt: skip
+    once = linear_cross_entropy(e.requires_grad_(), c, x)
+    once.backward(retain_graph=True)
+    try:
+        once.backward()
+        again = 1.0
+    except RuntimeError:
+        again = 0.0
+    # Four equal logits in two blocks: each S is 1/4, and only the block of the target has a larger |S - onehot|.
+    even = Problem(torch.zeros(1, 2), torch.ones(4, 2), None, torch.tensor([0]), eps=0.25, rows=1, columns=2)
+    return {
+        "other": other_defaults(linear_cross_entropy, **DEFAULTS) + other_defaults(Problem, **PROBLEM),
+        "accepted": accepted(*nonsense),
+        "twice": again,
+        "dropped_at_eps": float((~gradients_of(even).kept).sum()),
+        "hopeless_gap": max(_hopeless_gap(way) for way in ("forward", "backward")),
+    }
+
+
+DEFAULTS = {
+    "bias": None, "ignore_index": -100, "softcap": None, "z_loss": 0.0, "return_lse": False, "shift": 0,
+    "reduction": "mean", "filter_eps": "auto", "filter_e": True, "filter_c": True, "sort": True,
+    "accumulate": "input", "gradients": "auto", "block": None,
+}  # fmt: skip
+PROBLEM = {
+    "softcap": None, "eps": 0.0, "filter_e": True, "filter_c": True, "sort": False, "accumulate": "input",
+    "rows": 256, "columns": 2048,
+}  # fmt: skip
+
+
+def _hopeless_gap(gradients: str) -> float:
+    """Gradients of tokens whose target lies 1,000 nats below the largest logit, alone in its block, by autograd."""
+    e = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    c = torch.tensor([[0.0, 0.0], [1.0, 2.0], [1000.0, 1000.0]], dtype=torch.float64)
+    x = torch.tensor([0, 1])
+    _, truth = with_gradients(lambda e, c: F.cross_entropy(e @ c.T, x), [e, c])
+    _, own = with_gradients(
+        lambda e, c: linear_cross_entropy(e, c, x, gradients=gradients, filter_eps=None, block=(2, 1)), [e, c]
+    )
+    return max(gap_of(a, b) for a, b in zip(own, truth, strict=True))

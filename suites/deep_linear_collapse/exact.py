@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from baselines.oracles import gap, other_defaults
 from suites.deep_linear_collapse import method
 from suites.deep_linear_collapse.method import Factors, Setting
 from suites.deep_linear_collapse.networks import Metrics, network_loss
@@ -54,35 +55,28 @@ def compare(factors: Factors, setting: Setting) -> Metrics:
     # Consecutive classes of different size: the longer row and the shorter mean belong to the larger one.
     steps = [(k, k + 1) for k, (n, m) in enumerate(pairwise(setting.counts)) if n > m]
     return {
-        "logits_gap": largest(logits - best.logits),
-        "off_diagonal": largest(logits - logits.diagonal().diag()),
-        "rows_gap": largest(end_to_end @ end_to_end.T - gram),
-        "grams_gap": max(largest(a @ a.T - g) for a, g in zip(factors.products, best.grams, strict=True)),
-        "feature_gram_gap": largest(means.T @ means - best.feature_gram),
-        "duality_gap": largest(end_to_end - (gram + ridge) @ means.T),
+        "logits_gap": gap(logits - best.logits),
+        "off_diagonal": gap(logits - logits.diagonal().diag()),
+        "rows_gap": gap(end_to_end @ end_to_end.T - gram),
+        "grams_gap": max(gap(a @ a.T - g) for a, g in zip(factors.products, best.grams, strict=True)),
+        "feature_gram_gap": gap(means.T @ means - best.feature_gram),
+        "duality_gap": gap(end_to_end - (gram + ridge) @ means.T),
         "singular_gap": max(
-            largest(torch.linalg.svdvals(factor)[: setting.rank] - expected)
+            gap(torch.linalg.svdvals(factor)[: setting.rank] - expected)
             for factor, expected in zip((*factors.weights, factors.features), best.singular_values, strict=True)
         ),
-        "product_singular_gap": largest(
-            torch.linalg.svdvals(end_to_end)[: setting.rank] - best.product_singular_values
-        ),
+        "product_singular_gap": gap(torch.linalg.svdvals(end_to_end)[: setting.rank] - best.product_singular_values),
         "value_gap": abs(value - best.value),
         "value_relative_gap": abs(value / best.value - 1),
         "nc1": method.nc1(factors.features, labels, setting.classes),
         "nc2": max(apart(a @ a.T, g) for a, g in zip(factors.products, best.grams, strict=True)),
         "nc3": apart(logits, best.logits),
-        "bias_gap": largest(factors.bias - best.bias) if factors.bias is not None else 0.0,
+        "bias_gap": gap(factors.bias - best.bias) if factors.bias is not None else 0.0,
         "row_step": min((float(rows[k] - rows[j]) for k, j in steps), default=0.0),
         "mean_step": min((float(lengths[j] - lengths[k]) for k, j in steps), default=0.0),
         "balance_gap": balance_gap(factors, setting),
         "penalty_gap": penalty_gap(factors, setting),
     }
-
-
-def largest(tensor: torch.Tensor) -> float:
-    """The largest absolute entry."""
-    return float(tensor.abs().max())
 
 
 def apart(matrix: torch.Tensor, target: torch.Tensor) -> float:
@@ -153,7 +147,7 @@ def minority_collapse(*, seed: int, depth: int, ratio: float) -> Metrics:
     return {
         "longest": float(max(smallest_class)),
         "shortest": float(min(smallest_class)),
-        "logits_gap": largest(factors.products[-1] @ means - best.logits),
+        "logits_gap": gap(factors.products[-1] @ means - best.logits),
         "value_gap": abs(float(solution.values.min()) - best.value),
         "below_optimum": max(0.0, best.value - float(solution.values.min())),
     }
@@ -177,7 +171,7 @@ def collapse_threshold() -> Metrics:
     return {
         "jump_gap": max(jump),
         "tie_gap": max(tie),
-        "one_layer_gap": largest(fits - torch.tensor(expected, dtype=torch.float64)),
+        "one_layer_gap": gap(fits - torch.tensor(expected, dtype=torch.float64)),
     }
 
 
@@ -206,12 +200,12 @@ def scalar_search(*, seed: int) -> Metrics:
 
         chosen = method.fitted_logit(method.root(pressure, depth), depth)
         searched, where = value(grid[:, None]).min(0)
-        value_gaps.append(largest(value(chosen) - searched))
+        value_gaps.append(gap(value(chosen) - searched))
         clear = (ratio - 1).abs() > 0.01
         wrong += int((((chosen == 0) != (where == 0)) & clear).sum())
         unchecked = method.fitted_logit(method.largest_root(pressure, depth), depth)
         windows += int(((unchecked > 0) & (ratio > 1)).sum())
-        excess = max(excess, largest(value(unchecked) / torch.minimum(value(chosen), searched) - 1))
+        excess = max(excess, gap(value(unchecked) / torch.minimum(value(chosen), searched) - 1))
     return {
         "value_gap": max(value_gaps),
         "wrong_zeros": float(wrong),
@@ -231,8 +225,8 @@ def bottleneck(*, seed: int, case: str) -> Metrics:
     return {
         "kept_rows": float(rows[:2].min()),
         "dropped_rows": float(rows[2:].max()),
-        "rows_gap": largest(rows - best.grams[-1].diagonal().sqrt()),
-        "product_singular_gap": largest(singular),
+        "rows_gap": gap(rows - best.grams[-1].diagonal().sqrt()),
+        "product_singular_gap": gap(singular),
         "value_gap": abs(float(solution.values.min()) - best.value),
         "below_optimum": max(0.0, best.value - float(solution.values.min())),
     }
@@ -285,4 +279,30 @@ def cross_entropy_optimum(*, classes: int) -> Metrics:
     with torch.no_grad():
         found = compare(factors, setting)
     compared = ("rows_gap", "feature_gram_gap", "singular_gap", "product_singular_gap", "value_gap")
-    return {**{name: found[name] for name in compared}, "slope": max(map(largest, slopes))}
+    return {**{name: found[name] for name in compared}, "slope": max(map(gap, slopes))}
+
+
+def defaults(*, seed: int) -> Metrics:
+    """Options that nobody gives, and NC1 where the class means coincide but for rounding."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(4).repeat_interleave(50)
+    wrong = 0
+    for scale in (1e-6, 1.0, 1e6):
+        spread = torch.randn(3, 50, generator=generator, dtype=torch.float64)
+        same = scale * (spread - spread.mean(1, keepdim=True)).repeat(1, 4)
+        point = scale * torch.ones(3, 200, dtype=torch.float64) / 3
+        apart_by_rounding = point * (1 + 2e-16 * torch.arange(200) % 2)
+        wrong += not math.isinf(method.nc1(same + scale, labels, 4))
+        wrong += not math.isnan(method.nc1(point, labels, 4))
+        wrong += not math.isnan(method.nc1(apart_by_rounding, labels, 4))
+        # A thousandth of a millionth apart is apart.
+        moved = same + scale + 1e-9 * scale * (labels == 0)
+        wrong += not math.isfinite(method.nc1(moved, labels, 4))
+    start = {"restarts": 1, "std": 0.3}
+    return {
+        "other": other_defaults(method.initial_factors, **start)
+        + other_defaults(method.minimise, **start)
+        + other_defaults(method.DeepLinearHead, bias=False),
+        "wrong": float(wrong),
+        "target_type": float(Setting((2, 1), (1e-3,), 1e-3, (2,)).targets.dtype != torch.float64),
+    }

@@ -7,6 +7,7 @@ from suites.deep_linear_collapse.exact import (
     collapse_threshold,
     cross_entropy,
     cross_entropy_optimum,
+    defaults,
     definitions,
     minority_collapse,
     scalar_search,
@@ -20,22 +21,8 @@ from suites.deep_linear_collapse.on_images import cifar10_convnet, cifar10_imbal
 from suites.deep_linear_collapse.on_images import cifar10_mlp as cifar10_subset
 
 __all__ = [
-    "bottleneck",
-    "cifar10_convnet",
-    "cifar10_imbalanced",
-    "cifar10_mlp",
-    "cifar10_subset",
-    "collapse_threshold",
-    "cross_entropy",
-    "cross_entropy_optimum",
-    "definitions",
-    "digits_balanced",
-    "digits_imbalanced",
-    "emnist_mlp",
-    "minority_collapse",
-    "scalar_search",
-    "sgd_optimum",
-    "sgd_optimum_wide",
-    "unconstrained_optimum",
+    "bottleneck", "cifar10_convnet", "cifar10_imbalanced", "cifar10_mlp", "cifar10_subset", "collapse_threshold",
+    "cross_entropy", "cross_entropy_optimum", "defaults", "definitions", "digits_balanced", "digits_imbalanced",
+    "emnist_mlp", "minority_collapse", "scalar_search", "sgd_optimum", "sgd_optimum_wide", "unconstrained_optimum",
     "unequal_decays",
-]
+]  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from baselines import losses, overlap_losses
+from baselines.oracles import Worst, accepted, gap
 from suites.dice_loss import method
 from suites.dice_loss.contenders import class_by_class
 from suites.dice_loss.method import dice, tversky
@@ -46,19 +47,6 @@ def slopes(z: torch.Tensor, label: int, **form: Any) -> torch.Tensor:
     z = z.detach().clone().requires_grad_()
     (slope,) = torch.autograd.grad(dice(z, torch.full_like(z, label, dtype=torch.int64), **form).sum(), z)
     return slope / (z.detach().sigmoid() * (-z.detach()).sigmoid())
-
-
-def gap(found: torch.Tensor, expected: torch.Tensor | float) -> float:
-    """The largest difference."""
-    return float((found - expected).detach().abs().max())
-
-
-class Worst(dict[str, float]):
-    """The largest value of each metric so far."""
-
-    def note(self, **values: float) -> None:
-        for name, value in values.items():
-            self[name] = max(float(value), self.get(name, -math.inf))
 
 
 # Values.
@@ -173,12 +161,7 @@ def _accepted() -> float:
         {"alpha": -0.1}, {"smooth": -0.1}, {"ohem_ratio": -0.1},
         {"logits": torch.zeros(0), "targets": torch.zeros(0, dtype=torch.int64)},
     ]  # fmt: skip
-    accepted = 0
-    for wrong in bad:
-        with contextlib.suppress(ValueError):
-            dice(**{**good, **wrong})
-            accepted += 1
-    return float(accepted)
+    return accepted(*(partial(dice, **{**good, **wrong}) for wrong in bad))
 
 
 # Gradients.
@@ -268,6 +251,7 @@ def numerics(*, seed: int) -> dict[str, float]:
             (slope,) = torch.autograd.grad(value.sum(), single)
             broken += int((~slope.isfinite()).sum())
             worst.note(float32_gap=gap(value.double(), dice(single.detach().double(), gold, **form)))
+            worst.note(masked_gap=_masked_gap(logits, gold, form))
     certain = torch.linspace(18, 40, 100).requires_grad_()
     p = certain.sigmoid()
     w = (1 - p) ** 0.01 * p
@@ -282,6 +266,21 @@ def numerics(*, seed: int) -> dict[str, float]:
     }
 
 
+def _masked_gap(logits: torch.Tensor, gold: torch.Tensor, form: dict[str, Any]) -> float:
+    """Losses and gradients where logits are -inf, all but one in the first row, against -1e6 in their place."""
+    classes = logits.shape[1]
+    away = (torch.arange(len(logits))[:, None] + torch.arange(classes)) % 3 == 0
+    away[0], away[:, -1] = True, False
+    if classes == 1:
+        away[::3] = True
+    found = []
+    for low in (-torch.inf, -1e6):
+        z = logits.clamp(-50, 50).masked_fill(away, low).requires_grad_()
+        value = dice(z, gold, **form)
+        found.append((value, torch.autograd.grad(value.sum(), z)[0]))
+    return max(gap(mine, theirs) for mine, theirs in zip(*found, strict=True))
+
+
 def hard_negatives(*, seed: int) -> dict[str, float]:
     """OHEM: which negatives are kept, ours and by the official threshold, on 200 random sets; four classes on 20."""
     generator, worst = torch.Generator().manual_seed(seed), Worst()
@@ -293,6 +292,7 @@ def hard_negatives(*, seed: int) -> dict[str, float]:
         negatives, positives = int((y == 0).sum()), int(y.sum())
         count = min(int(positives * ratio), negatives)
         kept = method.hardest_negatives(z[:, None], (y == 0)[:, None], torch.tensor([count]))[:, 0]
+        tied = method.hardest_negatives(0 * z[:, None], (y == 0)[:, None], torch.tensor([count]))[:, 0]
         left = z[(y == 0) & ~kept]
         chosen = torch.cat([z[y == 1], z[y == 0].topk(count).values])
         labels = torch.cat([torch.ones(positives), torch.zeros(count)]).long()
@@ -304,6 +304,7 @@ def hard_negatives(*, seed: int) -> dict[str, float]:
         worst.note(
             count_gap=abs(int(kept.sum()) - count),
             order_gap=float(left.max() - z[kept].min()) if count and len(left) else -math.inf,
+            tie_gap=float(((y == 0).cumsum(0) <= count).logical_and(y == 0).ne(tied).sum()),
             official_gap=abs(theirs - count),
             official_rule_gap=abs(theirs - (count - 2 if count > 1 else negatives - 2 + count)),
             official_loss_gap=gap(
@@ -339,7 +340,12 @@ def official_code(*, seed: int) -> dict[str, float]:
         worst.note(loop_gap=gap(method.official(z, y, **form), class_by_class(z, y, **form)))
     of_the_set, perfect = method.official(single, binary, **SCRIPTS), 1e4 * F.one_hot(gold, 5).double()
     unsquared, squared = (method.official(perfect, gold, square=square, alpha=0.0, smooth=1.0) for square in SQUARES)
+    none = torch.zeros(3, dtype=torch.bool)
     return worst | {
+        "short": accepted(
+            lambda: method.official_negatives(torch.zeros(3), none, 1),
+            lambda: method.official_negatives(torch.zeros(3), ~none & (torch.arange(3) == 0), 0),
+        ),
         "squared_gap": gap(method.official(logits, gold, **SCRIPTS), dice(logits, gold, level="example", **SCRIPTS)),
         "binary_set_gap": gap(of_the_set, dice(single, binary, level="set", **SCRIPTS)),
         "binary_example_gap": gap(of_the_set, dice(single, binary, level="example", **SCRIPTS)),

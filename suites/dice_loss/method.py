@@ -130,7 +130,7 @@ def official(
 def hardest_negatives(scores: torch.Tensor, negative: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     """Which negatives OHEM keeps: the `count` of highest score in each column. Ties fall to the first.
 
-    scores: (N, K); negative: bool (N, K); count: int64 (K,), at most the negatives there are. Returns bool (N, K).
+    scores: (N, K); negative: bool (N, K); count: int64 (K,). Returns bool (N, K).
     """
     order = scores.masked_fill(~negative, -torch.inf).argsort(dim=0, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(
@@ -164,10 +164,11 @@ def _prepared(
     if ohem_ratio is None:
         return w, y, None
     _require(ohem_ratio >= 0, "ohem_ratio must be at least 0", ohem_ratio)
-    columns, positive = flat.detach().view(len(gold), -1), y.view(len(gold), -1).bool()
-    scores = columns.log_softmax(1) if flat.dim() == 2 else columns  # the order of p; a sigmoid would make ties
+    columns, positive = flat.view(len(gold), -1), y.view(len(gold), -1).bool()
+    with torch.no_grad():  # which terms are kept is no path for gradients, only the order of p; a sigmoid would tie
+        scores = columns.log_softmax(1) if flat.dim() == 2 else columns
     positives = positive.sum(0)
-    count = (positives * ohem_ratio).long().clamp(max=len(gold) - positives)
+    count = (positives * ohem_ratio).long()  # more than there are keeps all: positives come last in the order
     return w, y, (positive | hardest_negatives(scores, ~positive, count)).view_as(w)
 
 
@@ -192,7 +193,7 @@ def _reduced(
     if kept is not None:
         losses = losses * kept
     if reduction == "none":
-        return losses.sum(1) if losses.dim() == 2 else losses
+        return losses.view(len(losses), -1).sum(1)
     return (losses.mean(0) if kept is None else losses.sum(0) / kept.sum(0)).sum()
 
 
@@ -201,7 +202,7 @@ def _decayed(flat: torch.Tensor, alpha: float) -> torch.Tensor:
     _require(alpha >= 0, "alpha must be at least 0", alpha)
     if flat.dim() == 1:
         log_p = F.logsigmoid(flat)
-        return ((1 + alpha) * log_p - alpha * flat).exp()  # log(1 - p) is log p less the logit
+        return (log_p + alpha * F.logsigmoid(-flat) if alpha else log_p).exp()
     if not alpha:
         return flat.softmax(1)
     log_p = flat.log_softmax(1)
@@ -214,13 +215,16 @@ def _log_complement(log_p: torch.Tensor) -> torch.Tensor:
         return log_p.flip(1)
     top = log_p.argmax(1, keepdim=True)
     # Of the largest p, 1 - p has no digits left where it is near 1: there it is the sum of the others.
-    rest = log_p.scatter(1, top, -torch.inf)
+    # No lower than the least float: the gradient of logsumexp is NaN where all that it sums is -inf.
+    rest = log_p.scatter(1, top, -torch.inf).clamp_min(torch.finfo(log_p.dtype).min)
     return torch.log1p(-rest.exp()).scatter(1, top, rest.logsumexp(1, keepdim=True))
 
 
 def _labels(flat: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
     """y, in the shape and dtype of the flat logits."""
-    return (gold if flat.dim() == 1 else F.one_hot(gold, flat.shape[1])).to(flat.dtype)
+    if flat.dim() == 1:
+        return gold.to(flat.dtype)
+    return torch.zeros_like(flat).scatter(1, gold[:, None], 1.0)
 
 
 def _flat(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
 
 import torch
 
+from baselines.oracles import Worst, accepted, gap, other_defaults
 from baselines.reinforcement import policy_gradient as pg
 from baselines.reinforcement import tabular_policies as tabular
 from suites.entropy_mechanism import method
@@ -16,19 +16,6 @@ from suites.entropy_mechanism import method
 F64 = torch.float64
 Batch = tuple[torch.Tensor, ...]
 """logp, old, advantages, mask."""
-
-
-def largest(tensor: torch.Tensor) -> float:
-    """The largest absolute entry."""
-    return float(tensor.detach().abs().max())
-
-
-class Worst(dict[str, float]):
-    """The largest value of each metric so far."""
-
-    def note(self, **values: float) -> None:
-        for name, value in values.items():
-            self[name] = max(float(value), self.get(name, -math.inf))
 
 
 def random_policies(seed: int, each: int = 20) -> Iterator[torch.Tensor]:
@@ -56,7 +43,7 @@ def lemma(*, seed: int) -> dict[str, float]:
         curvature = abs(float(d @ tabular.entropy_hessian(z) @ d))
         coarse, fine = (abs(float((tabular.entropy(z + eps * d) - h) / eps - change)) for eps in (1e-2, 1e-3))
         worst.note(
-            autograd_gap=largest(entropy_derivative(z, d) - change),
+            autograd_gap=gap(entropy_derivative(z, d) - change),
             second_order_gap=abs(fine / 1e-3 - curvature / 2),
         )
         if curvature >= 0.05:
@@ -76,10 +63,10 @@ def gradient_steps(*, seed: int) -> dict[str, float]:
         (gradient,) = torch.autograd.grad(tabular.expected_value(logits, q), logits)
         natural = torch.linalg.solve(tabular.fisher(z) + 1 / len(z), gradient)
         worst.note(
-            gradient_gap=largest(gradient - z.softmax(-1) * a),
-            natural_step_gap=largest(natural - (a - a.mean())),
-            policy_gap=largest(entropy_derivative(z, gradient) - method.policy_gradient_change(z, q)),
-            natural_gap=largest(entropy_derivative(z, natural) - method.natural_gradient_change(z, q)),
+            gradient_gap=gap(gradient - z.softmax(-1) * a),
+            natural_step_gap=gap(natural - (a - a.mean())),
+            policy_gap=gap(entropy_derivative(z, gradient) - method.policy_gradient_change(z, q)),
+            natural_gap=gap(entropy_derivative(z, natural) - method.natural_gradient_change(z, q)),
         )
     return worst
 
@@ -108,10 +95,10 @@ def signs(*, seed: int) -> dict[str, float]:
         "likelier_moved": float(torch.maximum(moved(tabular.policy_gradient(z, q)), moved(a)).max()),
         "unlikelier_natural": float(method.natural_gradient_change(z, worse).min()),
         "unlikelier_moved": float(moved(method.advantages(z, worse)).min()),
-        "two_actions_gap": largest(method.covariance(z, logp, a) - by_hand),
+        "two_actions_gap": gap(method.covariance(z, logp, a) - by_hand),
         "uniform_change": max(
-            largest(method.policy_gradient_change(uniform, values)),
-            largest(method.natural_gradient_change(uniform, values)),
+            gap(method.policy_gradient_change(uniform, values)),
+            gap(method.natural_gradient_change(uniform, values)),
         ),
         "uniform_order_gap": max(abs(order - 2) for order in orders),
     }
@@ -148,10 +135,10 @@ def token_covariance(*, seed: int) -> dict[str, float]:
         same = pg.group_advantages(torch.full((12,), 0.1, dtype=F64), 4).expand_as(grpo)
         worst.note(
             mean_gap=abs(float(c.sum() / mask.sum() - ((x * y).mean() - x.mean() * y.mean()))),
-            shift_gap=largest(method.token_covariance(logp + 0.7, a - 1.3, mask) - c),
-            loop_gap=max(largest(c[mask] - torch.tensor(loop, dtype=F64)), largest(c[~mask])),
-            lone_gap=max(map(largest, lone)),
-            equal_gap=largest(method.token_covariance(logp, same, mask)),
+            shift_gap=gap(method.token_covariance(logp + 0.7, a - 1.3, mask) - c),
+            loop_gap=max(gap(c[mask] - torch.tensor(loop, dtype=F64)), gap(c[~mask])),
+            lone_gap=max(map(gap, lone)),
+            equal_gap=gap(method.token_covariance(logp, same, mask)),
         )
     return worst
 
@@ -179,7 +166,7 @@ def selection(*, seed: int) -> dict[str, float]:
         return int(method.clip_cov_dropped(*batch, **options).sum())
 
     return {
-        "default_share_gap": largest(method.clip_cov(*many, **loose, generator=one) - stated),
+        "default_share_gap": gap(method.clip_cov(*many, **loose, generator=one) - stated),
         "clip_many": float(dropped(many, **loose) - int(8 * sum(sizes) * 2e-4)),
         "lone_kl": float(sum(map(selected, rows))),
         "lone_clip": float(sum(map(dropped, rows))),
@@ -211,23 +198,23 @@ def kl_cov(*, seed: int) -> dict[str, float]:
         jump = of(method.kl_cov, nudged, percent=20.0, coefficient=10.0)[1:] - plain[1:]
         # The selected ones are the `count` largest and no padding.
         worst.note(loop_gap=float(int(selected.sum()) != count or bool((selected & ~mask).any())))
-        worst.note(loop_gap=largest(c[selected].sort(descending=True).values - ranked[:count]))
+        worst.note(loop_gap=gap(c[selected].sort(descending=True).values - ranked[:count]))
         worst.note(
             loop_gap=abs(float(value.detach()) - sum(terms) / len(terms)),
             default_gap=abs(float((method.kl_cov(*batch) - default).detach())),
-            on_policy_gap=largest(of(method.kl_cov, same, percent=20.0, coefficient=10.0) - plain),
-            jump_gap=abs(largest(jump) - 10.0 / int(mask.sum())),
+            on_policy_gap=gap(of(method.kl_cov, same, percent=20.0, coefficient=10.0) - plain),
+            jump_gap=abs(gap(jump) - 10.0 / int(mask.sum())),
         )
     generator = torch.Generator().manual_seed(seed)
     z, d = (torch.randn(200, 12, generator=generator, dtype=F64) for _ in range(2))
     distance, kl = {}, {}
     for eps in (1e-2, 1e-3):
-        p, gap = (z + eps * d).softmax(-1), (z + eps * d).log_softmax(-1) - z.log_softmax(-1)
-        distance[eps], kl[eps] = (p * gap.abs()).sum(-1), tabular.kl(z + eps * d, z)
+        p, moved = (z + eps * d).softmax(-1), (z + eps * d).log_softmax(-1) - z.log_softmax(-1)
+        distance[eps], kl[eps] = (p * moved.abs()).sum(-1), tabular.kl(z + eps * d, z)
     return worst | {
         "distance_over_kl": float((distance[1e-3] / kl[1e-3]).min()),
-        "distance_order_gap": largest((distance[1e-2] / distance[1e-3]).log10() - 1),
-        "kl_order_gap": largest((kl[1e-2] / kl[1e-3]).log10() - 2),
+        "distance_order_gap": gap((distance[1e-2] / distance[1e-3]).log10() - 1),
+        "kl_order_gap": gap((kl[1e-2] / kl[1e-3]).log10() - 2),
     }
 
 
@@ -249,8 +236,8 @@ def clip_cov(*, seed: int) -> dict[str, float]:
             rest = pg.aggregate(torch.where(pg.clipped(*batch, **clip), pg.ppo_terms(*batch, **clip), 0), mask)
             value, *gradient = of(method.clip_cov, batch, **everything)
             worst.note(
-                ppo_gap=largest(of(method.clip_cov, batch, **NEVER, **clip) - of(pg.ppo, batch, **clip)),
-                dropped_all=max(largest(torch.stack(gradient)), abs(float((value - rest).detach()))),
+                ppo_gap=gap(of(method.clip_cov, batch, **NEVER, **clip) - of(pg.ppo, batch, **clip)),
+                dropped_all=max(gap(torch.stack(gradient)), abs(float((value - rest).detach()))),
             )
         c = method.token_covariance(logp, a, mask)
         window = {"lower": 0.1, "upper": 0.8, "low": 0.2, "high": 0.2, "share": 1.0}
@@ -270,8 +257,8 @@ def clip_cov(*, seed: int) -> dict[str, float]:
         worst.note(loop_gap=float((method.clip_cov_dropped(*batch, **window) != candidates).sum()))
         worst.note(
             loop_gap=abs(float(value) - sum(kept) / int(mask.sum())),
-            constant_choice_gap=largest(torch.stack(gradient) - constant.flatten()),
-            default_gap=largest(of(method.clip_cov, batch, generator=one) - stated),
+            constant_choice_gap=gap(torch.stack(gradient) - constant.flatten()),
+            default_gap=gap(of(method.clip_cov, batch, generator=one) - stated),
             no_dual_clip_gap=abs(float((method.clip_cov(*far, **NEVER) - wanted).detach()) / float(wanted)),
             negative_clipped=float(untouched.sum()),
         )
@@ -291,9 +278,7 @@ def _defaults(seed: int) -> dict[str, float]:
     on_bound = [method.clip_cov_dropped(*edge, share=1.0, lower=low, upper=low + 2) for low in (1.0, -1.0)]
     return {
         "defaults_differ": float((unstated != stated).sum() + (unstated != expected).sum()),
-        "default_loss_gap": largest(
-            of(method.clip_cov, batch, share=1.0) - of(method.clip_cov, batch, share=1.0, **OF_7B)
-        ),
+        "default_loss_gap": gap(of(method.clip_cov, batch, share=1.0) - of(method.clip_cov, batch, share=1.0, **OF_7B)),
         "bound_dropped": float(sum(int(one.sum()) for one in on_bound)),
         "within": float(expected.sum()),
     }
@@ -308,7 +293,7 @@ def _choice(seed: int) -> dict[str, float]:
         counts += method.clip_cov_dropped(*batch, **NO_BOUNDS, share=0.1, generator=generator)
     chance = size / int(candidates.sum())
     deviations = (counts[candidates] - draws * chance) / math.sqrt(draws * chance * (1 - chance))
-    return {"choice_z": largest(deviations), "choice_size_gap": abs(float(counts.sum()) / draws - size)}
+    return {"choice_z": gap(deviations), "choice_size_gap": abs(float(counts.sum()) / draws - size)}
 
 
 def law_algebra(*, seed: int) -> dict[str, float]:
@@ -328,12 +313,63 @@ def law_algebra(*, seed: int) -> dict[str, float]:
         (bend,) = torch.autograd.grad(slope.sum(), grid)
         worst.note(
             exact_gap=max(abs(fitted.a - a), abs(fitted.b - b)),
-            least_squares_gap=largest(torch.tensor([refit.a, refit.b], dtype=F64) - best),
-            slope_gap=largest(slope - law.slope(grid)),
+            least_squares_gap=gap(torch.tensor([refit.a, refit.b], dtype=F64) - best),
+            slope_gap=gap(slope - law.slope(grid)),
             largest_derivative=float(torch.maximum(slope, bend).max()),
             ceiling_gap=abs(law.ceiling - float(law(torch.zeros((), dtype=F64)))),
         )
     return worst
+
+
+def defaults(*, seed: int) -> dict[str, float]:
+    """Options that nobody gives, batches, actions that cannot be taken, ratios that overflow, half precision."""
+    bounds: dict[str, object] = {"share": 2e-4, **OF_7B, "generator": None}
+    generator = torch.Generator().manual_seed(seed)
+    z, q, step = torch.randn(3, 7, 9, generator=generator, dtype=F64)
+    alone = torch.stack([method.policy_gradient_change(*pair) for pair in zip(z, q, strict=True)])
+    barred = z.masked_fill(torch.arange(9) >= 6, -math.inf)
+    logp, old, a, mask = random_batch(seed)
+    half = tuple(one.detach().bfloat16() for one in (logp, old, a))
+    wide = tuple(one.float() for one in half)
+    entropy, reward = torch.rand(2, 30, generator=generator)
+    laws = [method.EntropyLaw.fit(*pair) for pair in ((entropy, reward), (entropy.double(), reward.double()))]
+    every: dict[str, float] = {**NO_BOUNDS, "share": 0.3}
+
+    def seeded(loss: Callable[..., torch.Tensor], *batch: torch.Tensor, **options: float) -> torch.Tensor:
+        if loss is method.clip_cov:
+            return loss(*batch, mask, **options, generator=torch.Generator().manual_seed(seed))
+        return loss(*batch, mask, **options)
+
+    return {
+        "other": other_defaults(method.clip_cov, **bounds)
+        + other_defaults(method.clip_cov_dropped, **bounds)
+        + other_defaults(method.kl_cov_selected, percent=0.2)
+        + other_defaults(method.kl_cov, percent=0.2, coefficient=1.0),
+        "batch_gap": gap(method.policy_gradient_change(z, q), alone),
+        "impossible_gap": gap(method.entropy_change(barred, step), method.entropy_change(z[:, :6], step[:, :6])),
+        "flowing": float(method.token_covariance(logp.detach().requires_grad_(), a, mask).requires_grad),
+        "overflow_gap": _overflow_gap(generator),
+        "half_gap": max(
+            gap(seeded(method.clip_cov, *half, **every), seeded(method.clip_cov, *wide, **every)),
+            gap(seeded(method.kl_cov, *half, percent=20.0), seeded(method.kl_cov, *wide, percent=20.0)),
+            gap([laws[0].a, laws[0].b], [laws[1].a, laws[1].b]),
+        ),
+    }
+
+
+def _overflow_gap(generator: torch.Generator) -> float:
+    """Losses and gradients at log-ratios from -91 to 91: float32 against float64, for advantages from 0 up."""
+    logp = torch.linspace(-91, 91, 40, dtype=F64).view(4, 10)
+    a = torch.rand(4, 10, generator=generator, dtype=F64).round(decimals=1) * (torch.arange(10) % 3 > 0)
+    batch, worst = (torch.zeros_like(logp), a, torch.ones(4, 10)), Worst()
+    found = []
+    for dtype in (torch.float32, F64):
+        own = (logp.to(dtype).requires_grad_(), *(one.to(dtype) for one in batch))
+        found.append(of(method.clip_cov, own, **NEVER).double())
+        none = (own[0], own[1], torch.zeros_like(own[2]), own[3])
+        worst.note(gap=0.0 if of(method.kl_cov, none, percent=50.0).isfinite().all() else math.inf)
+    worst.note(gap=gap(found[0], found[1]) / float(found[1].abs().max()))
+    return worst["gap"]
 
 
 def refusals() -> dict[str, float]:
@@ -359,17 +395,9 @@ def refusals() -> dict[str, float]:
         lambda: method.EntropyLaw.fit(x, x),
         lambda: method.EntropyLaw.fit(flat, flat),
     ]
-    accepted: list[Callable[[], object]] = [
+    sound: list[Callable[[], object]] = [
         lambda: method.clip_cov(*four, share=1.0, low=0.0, high=0.0),
         lambda: method.kl_cov(*four, percent=100.0, coefficient=0.0),
         lambda: method.EntropyLaw.fit(flat[:3] + torch.arange(3), flat[:3]),
     ]
-    missed = sum(_refused(call) for call in accepted) + sum(not _refused(call) for call in calls)
-    return {"missed": float(missed)}
-
-
-def _refused(call: Callable[[], object]) -> bool:
-    with contextlib.suppress(ValueError):
-        call()
-        return False
-    return True
+    return {"missed": accepted(*calls) + len(sound) - accepted(*sound)}

@@ -2,6 +2,7 @@
 
 from suites.entropy_mechanism.exact import (
     clip_cov,
+    defaults,
     gradient_steps,
     kl_cov,
     law_algebra,
@@ -24,7 +25,7 @@ from suites.entropy_mechanism.on_problems import (
 from suites.entropy_mechanism.tables import printed_table
 
 __all__ = [
-    "bandit", "calculator", "calculator_benefit", "calculator_start", "clip_cov", "covariance_sign", "entropy_law",
-    "gradient_steps", "grpo_bandit", "kl_cov", "law_algebra", "lemma", "printed_table", "qwen_mathematics", "refusals",
-    "selection", "signs", "token_covariance",
+    "bandit", "calculator", "calculator_benefit", "calculator_start", "clip_cov", "covariance_sign", "defaults",
+    "entropy_law", "gradient_steps", "grpo_bandit", "kl_cov", "law_algebra", "lemma", "printed_table",
+    "qwen_mathematics", "refusals", "selection", "signs", "token_covariance",
 ]  # fmt: skip

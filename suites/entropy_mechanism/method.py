@@ -28,6 +28,8 @@ from dataclasses import dataclass
 
 import torch
 
+from baselines.losses import widened
+
 # The lemma, and what the two gradients do to entropy.
 
 
@@ -43,8 +45,12 @@ def advantages(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def entropy_change(logits: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-    """-Cov_p(l, dz), (...): what a small step dz (..., V) of the logits does to the entropy, in nats (the lemma)."""
-    return -covariance(logits, logits.log_softmax(-1), step)
+    """-Cov_p(l, dz), (...): what a small step dz (..., V) of the logits does to the entropy, in nats (the lemma).
+
+    Actions of logit -inf have no part in it, as p log p is 0 there.
+    """
+    logp = logits.log_softmax(-1)
+    return -covariance(logits, logp.masked_fill(logp == -torch.inf, 0), step)
 
 
 def policy_gradient_change(logits: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -73,7 +79,7 @@ def token_covariance(logp: torch.Tensor, advantages: torch.Tensor, mask: torch.T
 def _products(logp: torch.Tensor, advantages: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     """c_i of the tokens inside, and anything finite elsewhere."""
     count = inside.sum()
-    logp, advantages = (torch.where(inside, one.detach(), 0) for one in (logp, advantages))
+    logp, advantages = (torch.where(inside, widened(one.detach()), 0) for one in (logp, advantages))
     return (logp - logp.sum() / count) * (advantages - advantages.sum() / count)
 
 
@@ -106,8 +112,8 @@ def clip_cov_dropped(
 
     Raises ValueError for a share outside (0, 1], lower >= upper, and negative clip ranges.
     """
-    terms = _ppo_terms(logp.detach(), old, advantages, mask, low, high)
-    chosen = _clip_cov_chosen(logp, advantages, mask, *terms, share, lower, upper, generator)
+    _, held = _ppo_terms(logp.detach(), old, advantages, mask, low, high)
+    chosen = _clip_cov_chosen(logp, advantages, mask, held, share, lower, upper, generator)
     dropped = torch.zeros(mask.numel(), dtype=torch.bool, device=mask.device)
     dropped[chosen] = True
     return dropped.view(mask.shape)
@@ -117,21 +123,20 @@ def _clip_cov_chosen(
     logp: torch.Tensor,
     advantages: torch.Tensor,
     mask: torch.Tensor,
-    plain: torch.Tensor,
-    clipped: torch.Tensor,
+    held: torch.Tensor,
     share: float,
     lower: float,
     upper: float,
     generator: torch.Generator | None,
 ) -> torch.Tensor:
-    """The tokens that `clip_cov_dropped` takes out, as places in the flattened batch, given both terms of PPO."""
+    """The tokens that `clip_cov_dropped` takes out, as places in the flattened batch, given what PPO has clipped."""
     if not 0 < share <= 1:
         raise ValueError(f"share is a fraction of the tokens in (0, 1], got {share}")
     if not lower < upper:
         raise ValueError(f"lower must be below upper, got {lower} and {upper}")
     inside = mask.bool()
     c = _products(logp, advantages, inside)
-    candidates = ((lower < c) & (c < upper) & (clipped <= plain) & inside).flatten().nonzero().squeeze(1)
+    candidates = ((lower < c) & (c < upper) & ~held & inside).flatten().nonzero().squeeze(1)
     order = torch.randperm(len(candidates), generator=generator, device=generator.device if generator else None)
     return candidates[order[: selection_size(int(inside.sum()), 100 * share)].to(candidates.device)]
 
@@ -154,13 +159,12 @@ def clip_cov(
     The defaults are those of the 7B script: with low = high = 1 PPO's own clipping is almost off. Dropped tokens still
     count in the mean. The choice is drawn from `generator`, or from torch's own.
     """
-    plain, clipped = _ppo_terms(logp, old, advantages, mask, low, high)
+    terms, held = _ppo_terms(logp, old, advantages, mask, low, high)
     with torch.no_grad():
-        chosen = _clip_cov_chosen(logp, advantages, mask, plain, clipped, share, lower, upper, generator)
+        chosen = _clip_cov_chosen(logp, advantages, mask, held, share, lower, upper, generator)
     inside = mask.bool()
     kept = inside.flatten().index_fill(0, chosen, False).view(mask.shape)
-    # The larger one; a clipped ratio has no gradient where it is larger.
-    return torch.where(kept, torch.where(clipped > plain, clipped, plain), 0).sum() / inside.sum()
+    return torch.where(kept, terms, 0).sum() / inside.sum()
 
 
 def kl_cov_selected(
@@ -196,9 +200,10 @@ def kl_cov(
         raise ValueError(f"coefficient is >= 0, got {coefficient}")
     _check(logp, old, advantages, mask)
     selected = kl_cov_selected(logp, advantages, mask, percent=percent)
-    difference = torch.where(mask.bool(), logp - old, 0)
+    difference = torch.where(mask.bool(), widened(logp) - widened(old), 0)
     penalty = torch.where(selected, coefficient * difference.abs(), 0)
-    return _mean(-advantages * difference.exp() + penalty, mask)
+    # Without an advantage the ratio does not matter: 0 times an infinite one would be NaN.
+    return _mean(-advantages * torch.where(advantages == 0, 0, difference).exp() + penalty, mask)
 
 
 def _check(logp: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor) -> None:
@@ -212,13 +217,17 @@ def _check(logp: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask
 def _ppo_terms(
     logp: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, low: float, high: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """-A rho and its clipped form, a constant, (B, T); rho is 1 outside the mask."""
+    """PPO's loss of each token, (B, T), and where its ratio is clipped, a constant; rho is 1 outside the mask."""
     _check(logp, old, advantages, mask)
     if low < 0 or high < 0:
         raise ValueError(f"clip ranges are >= 0, got low = {low}, high = {high}")
-    rho = torch.where(mask.bool(), logp - old, 0).exp()
-    costs = -advantages
-    return costs * rho, costs * rho.detach().clamp(1 - low, 1 + high)
+    difference = torch.where(mask.bool(), widened(logp) - widened(old), 0)
+    costs, rho = -widened(advantages), difference.detach().exp()
+    bound = rho.clamp(1 - low, 1 + high)
+    held = costs * bound > costs * rho
+    # A constant must not meet the gradient of an infinite ratio, nor 0 its value: 0 times infinity is NaN.
+    moving = torch.where(held | (costs == 0), 0, difference).exp()
+    return costs * torch.where(held, bound, moving), held
 
 
 def _mean(terms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from baselines import losses
+from baselines.oracles import Worst, gap, other_defaults
 from suites.ldr_loss import method
 
 
@@ -30,19 +31,6 @@ def problems(seed: int, count: int, rows: int = 25) -> Iterator[tuple[torch.Tens
         classes = int(torch.randint(2, 31, (), generator=generator))
         scores = torch.randn(rows, classes, generator=generator, dtype=torch.float64)
         yield scores * uniform(0.1, 5, generator, 1), torch.randint(classes, (rows,), generator=generator)
-
-
-def gap(a: torch.Tensor, b: torch.Tensor | float) -> float:
-    """The largest absolute difference."""
-    return float((a - b).abs().max())
-
-
-class Worst(dict[str, float]):
-    """The largest value of each metric so far."""
-
-    def note(self, **values: float) -> None:
-        for name, value in values.items():
-            self[name] = max(float(value), self.get(name, -math.inf))
 
 
 def kl_penalty(lam: float) -> method.Penalty:
@@ -473,3 +461,30 @@ def generalised_ce(*, seed: int) -> dict[str, float]:
             linear_gap=gap(linear, -torch.expm1(-ce)),
         )
     return worst
+
+
+def defaults(*, seed: int) -> dict[str, float]:
+    """Options that nobody gives, and the three reductions of each loss."""
+    general = {"domain": "simplex", "iterations": 500}
+    f, y = torch.randn(8, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), torch.arange(8) % 5
+    worst, ids = Worst(), torch.arange(8)
+    calls: list[Callable[[str], torch.Tensor]] = [
+        lambda how: method.ldr_kl(f, y, lam=0.7, reduction=how),
+        lambda how: method.aldr_kl(f, y, reduction=how),
+        lambda how: method.ALDRKL(8)(f, y, ids, reduction=how),
+    ]
+    for call in calls:
+        each = call("none")
+        worst.note(reduction_gap=max(gap(call("mean"), each.mean()), gap(call("sum"), each.sum())))
+    adaptive = {"lam0": 10.0, "alpha": 2.0, "margin": 0.1}
+    return worst | {
+        "other": other_defaults(method.margins, margin=0.0)
+        + other_defaults(method.ldr, margin=0.0, **general)
+        + other_defaults(method.worst_case, **general)
+        + other_defaults(method.ldr_kl, margin=0.0, reduction="mean")
+        + other_defaults(method.adaptive_value, at_most=None)
+        + other_defaults(method.adaptive_lambda, iterations=1000)
+        + other_defaults(method.aldr_kl, lam=None, reduction="mean", **adaptive)
+        + other_defaults(method.ALDRKL, labels="paper", **adaptive)
+        + other_defaults(method.ALDRKL.forward, reduction="mean"),
+    }

@@ -13,6 +13,7 @@ from suites.ldr_loss.exact import (
     closed_form,
     consistency,
     crammer_singer,
+    defaults,
     general_form,
     generalised_ce,
     limits,
@@ -33,8 +34,9 @@ from suites.ldr_loss.on_letter import (
 
 __all__ = [
     "adaptive", "adaptive_spikes", "algorithm", "cifar100", "closed_form", "consistency", "crammer_singer",
-    "general_form", "generalised_ce", "letter", "letter_contrasts", "letter_folds", "letter_tuned", "limits",
-    "linear_scores", "low_precision", "mean_absolute_error", "symmetry", "trained", "trained_decays", "trained_folds",
+    "defaults", "general_form", "generalised_ce", "letter", "letter_contrasts", "letter_folds", "letter_tuned",
+    "limits", "linear_scores", "low_precision", "mean_absolute_error", "symmetry", "trained", "trained_decays",
+    "trained_folds",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from baselines.adaptation import MeanTeacher
 from baselines.contrastive import supcon
 from baselines.models import conv_net
+from baselines.oracles import gap, other_defaults
 from suites.robust_mean_teacher import method
 
 Metrics = dict[str, float | list[float]]
@@ -24,11 +25,6 @@ def random_logits(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Student and teacher logits from 2 N(0, 1), float64: 200 pairs for each number of classes."""
     generator = torch.Generator().manual_seed(seed)
     return [tuple(2 * torch.randn(2, 200, k, generator=generator, dtype=torch.float64)) for k in CLASSES]
-
-
-def largest(tensor: torch.Tensor) -> float:
-    """The largest absolute entry."""
-    return float(tensor.detach().abs().max())
 
 
 def gradient(loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -55,25 +51,25 @@ def symmetric_loss(*, seed: int) -> Metrics:
             z = student.clone().requires_grad_()
             found = gradient(method.symmetric_cross_entropy(z, teacher, alpha), z)
             reverse = p * ((p * q.log()).sum(-1, keepdim=True) - q.log())
-            gradients.append(largest(found - ((1 - alpha) * (p - q) + alpha * reverse)))
+            gradients.append(gap(found - ((1 - alpha) * (p - q) + alpha * reverse)))
         loss = method.symmetric_cross_entropy(student, teacher)
         floor = (entropy(p) + entropy(q)) / 2
-        parts.append(largest(loss - floor - (kl(p, q) + kl(q, p)) / 2))
-        symmetry.append(largest(loss - method.symmetric_cross_entropy(teacher, student)))
+        parts.append(gap(loss - floor - (kl(p, q) + kl(q, p)) / 2))
+        symmetry.append(gap(loss - method.symmetric_cross_entropy(teacher, student)))
         below.append(float((floor - loss).max()))
         apart.append(float(((loss - floor) / (p - q).square().sum(-1)).min()))
-        equality.append(largest(method.symmetric_cross_entropy(student, student) - entropy(p)))
+        equality.append(gap(method.symmetric_cross_entropy(student, student) - entropy(p)))
         z = student.clone().requires_grad_()
-        agreed_ce.append(largest(gradient(method.symmetric_cross_entropy(z, student, alpha=0.0), z)))
+        agreed_ce.append(gap(gradient(method.symmetric_cross_entropy(z, student, alpha=0.0), z)))
         of_entropy = gradient(entropy(z.softmax(-1)), z)
         for alpha in ALPHAS:
             at_agreement = gradient(method.symmetric_cross_entropy(z, student, alpha), z)
-            agreed.append(largest(at_agreement - alpha * of_entropy))
-        views.append(largest(method.self_training_loss(student, student, teacher) - loss.mean()))
+            agreed.append(gap(at_agreement - alpha * of_entropy))
+        views.append(gap(method.self_training_loss(student, student, teacher) - loss.mean()))
         for alpha in ALPHAS:
             other = student.flip(0)
             expected = (crossed(student, teacher, alpha).mean() + crossed(other, teacher, alpha).mean()) / 2
-            halves.append(largest(method.self_training_loss(student, other, teacher, alpha) - expected))
+            halves.append(gap(method.self_training_loss(student, other, teacher, alpha) - expected))
     detached = teacher.clone().requires_grad_()
     held = method.self_training_loss(student.clone().requires_grad_(), student, detached)
     (from_teacher,) = torch.autograd.grad(held, detached, allow_unused=True)
@@ -126,7 +122,7 @@ def binary_balance(*, seed: int) -> Metrics:
         student.requires_grad_()
         ce.append(gradient(method.symmetric_cross_entropy(student, teacher, 0.0), student)[:, 0])
         reverse = 0.5 * gradient(method.symmetric_cross_entropy(student, teacher, 1.0), student)[:, 0]
-        slopes.append(largest(reverse / gaps + p * (1 - p) / 2))
+        slopes.append(gap(reverse / gaps + p * (1 - p) / 2))
     return {
         "ce_gap": max(ce_gap),
         "sce_gap": max(sce_gap),
@@ -137,7 +133,7 @@ def binary_balance(*, seed: int) -> Metrics:
         "unsure_ratio": unsure,
         "unsure_ratio_beyond_weight": 2 * unsure,
         "slope_gap": max(slopes),
-        "largest_ce_gradient": largest(torch.stack(ce)),
+        "largest_ce_gradient": gap(torch.stack(ce)),
     }
 
 
@@ -153,11 +149,11 @@ def moving_average(*, seed: int) -> Metrics:
             method.update_teacher(teacher, student, momentum)
             if step in (1, 10, 2000):
                 pairs = zip(teacher.parameters(), student.parameters(), start, strict=True)
-                gaps += [largest(a - b - momentum**step * first) for a, b, first in pairs]
+                gaps += [gap(a - b - momentum**step * first) for a, b, first in pairs]
             if step == 1:
                 left = float((teacher[0].weight - student[0].weight).detach().norm() / start[0].norm())
                 lives.append(math.log(0.5) / math.log(left))
-        buffers.append(largest(teacher[1].running_mean))
+        buffers.append(gap(teacher[1].running_mean))
     return {"max_gap": max(gaps), "half_life": lives[-1], "buffer_change": max(buffers)}
 
 
@@ -173,9 +169,9 @@ def contrast(*, seed: int) -> Metrics:
         views = [normal(samples, 16) for _ in range(3)]
         loss = method.contrastive_loss(views, temperature)
         stretched = [view * (3 * normal(samples, 1)).exp() for view in views]
-        scale.append(largest(method.contrastive_loss(stretched, temperature) - loss))
+        scale.append(gap(method.contrastive_loss(stretched, temperature) - loss))
         loops.append(abs(float(loss) - contrast_by_loops(views, temperature)))
-        supervised.append(largest(supcon(torch.stack(views, 1), torch.arange(samples), temperature=temperature) - loss))
+        supervised.append(gap(supcon(torch.stack(views, 1), torch.arange(samples), temperature=temperature) - loss))
         same = [normal(1, 16).expand(samples, 16)] * 3
         collapse.append(abs(float(method.contrastive_loss(same, temperature)) - math.log(3 * samples - 1)))
         rows = torch.linalg.qr(normal(16, samples)).Q.T
@@ -230,12 +226,12 @@ def one_stream(*, seed: int) -> Metrics:
     same, following = [], []
     for frozen in range(len(usual) - 1):
         held, _ = predictions(seed, frozen)
-        same.append(largest(held[frozen] - usual[frozen]))
-        following.append(largest(held[frozen + 1] - usual[frozen + 1]))
+        same.append(gap(held[frozen] - usual[frozen]))
+        following.append(gap(held[frozen + 1] - usual[frozen + 1]))
     return {
         "same_batch_change": max(same),
         "next_batch_change": min(following),
-        "prediction_gap": max(largest(a - b) for a, b in zip(usual, before, strict=True)),
+        "prediction_gap": max(gap(a - b) for a, b in zip(usual, before, strict=True)),
         "loss_gap": loss_gap(seed, self_training=0.7, contrastive=1.3, replay=0.4),
         "default_loss_gap": loss_gap(seed),
         "mean_teacher_gap": mean_teacher_gap(seed),
@@ -278,7 +274,7 @@ def loss_gap(seed: int, **weights: float) -> float:
         + weights.get("contrastive", 1) * contrast_by_loops([adapted.project(view) for view in views], 0.1)
         + weights.get("replay", 1) * F.cross_entropy(by_hand(images[1]), labels)
     )
-    return largest(loss - expected)
+    return gap(loss - expected)
 
 
 def mean_teacher_gap(seed: int) -> float:
@@ -287,7 +283,7 @@ def mean_teacher_gap(seed: int) -> float:
     plain = teacher_of(model, prototypes, seed, setting=method.Setting(momentum=0.9, contrastive=0.0))
     adam = lambda parameters: torch.optim.Adam(parameters, lr=1e-2)  # noqa: E731
     other = MeanTeacher(model, method.symmetric_cross_entropy, adam, 0.9, lambda batch: batch.flip(-1))
-    return max(largest(plain(batch) - other(batch)) for batch in images)
+    return max(gap(plain(batch) - other(batch)) for batch in images)
 
 
 def warm_up_gap(seed: int) -> float:
@@ -308,7 +304,7 @@ def warm_up_gap(seed: int) -> float:
     adapted.warm_up(images, len(images))
     pairs = [*zip(adapted.student.parameters(), student.parameters(), strict=True)]
     pairs += zip(adapted.teacher.parameters(), teacher.parameters(), strict=True)
-    return max(*(largest(a - b) for a, b in pairs), abs(adapted.optimizer.param_groups[0]["lr"] - 0.8))
+    return max(*(gap(a - b) for a, b in pairs), abs(adapted.optimizer.param_groups[0]["lr"] - 0.8))
 
 
 def prototype_gap(seed: int) -> float:
@@ -318,7 +314,7 @@ def prototype_gap(seed: int) -> float:
     found = method.source_prototypes(model, "fc", zip(images, labels, strict=True), num_classes=5)
     features = torch.cat([copy.deepcopy(model).train().features(batch) for batch in images])
     expected = torch.stack([features[torch.cat(labels) == k].mean(0) for k in range(5)])
-    return largest(found - expected)
+    return gap(found - expected)
 
 
 def complexity(*, seed: int) -> Metrics:
@@ -347,4 +343,37 @@ def complexity(*, seed: int) -> Metrics:
         "surplus_passes": float(sum(surplus)),
         "surplus_parameters": float(abs(sum(held.values()) - 2 * size(model) - size(adapted.project))),
         "teacher_gradients": float(sum(p.grad is not None for p in adapted.teacher.parameters())),
+    }
+
+
+def defaults(*, seed: int) -> Metrics:
+    """Options that nobody gives, classes that are ruled out, and what keeps its dtype or gets no gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = torch.randn(2, 20, 6, generator=generator, dtype=torch.float64)
+    barred = torch.arange(6) >= 4
+    z = [one.masked_fill(barred, -torch.inf).requires_grad_() for one in (student, teacher)]
+    few = [one[:, :4].clone().requires_grad_() for one in (student, teacher)]
+    losses = [method.symmetric_cross_entropy(*pair) for pair in (z, few)]
+    slopes = [torch.autograd.grad(loss.sum(), pair) for loss, pair in zip(losses, (z, few), strict=True)]
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)).bfloat16()
+    batches = [(torch.randn(8, 3, generator=generator).bfloat16(), torch.arange(8) % 4)]
+    prototypes = method.source_prototypes(network, "2", batches, 4)
+    learnable = prototypes.clone().requires_grad_()
+    adapted = method.RobustMeanTeacher(
+        network, "2", learnable, lambda parameters: torch.optim.SGD(parameters, 0.1), augment=lambda x: x
+    )
+    setting = {
+        "momentum": 0.999, "alpha": 0.5, "temperature": 0.1, "self_training": 1.0, "contrastive": 1.0, "replay": 1.0,
+    }  # fmt: skip
+    return {
+        "other": other_defaults(method.Setting, **setting)
+        + other_defaults(method.symmetric_cross_entropy, alpha=0.5)
+        + other_defaults(method.self_training_loss, alpha=0.5)
+        + other_defaults(method.contrastive_loss, temperature=0.1)
+        + other_defaults(method.projector, hidden=128)
+        + other_defaults(method.RobustMeanTeacher, setting=None, project=None, replay=None),
+        "barred_gap": max(gap(*losses), *(gap(a[:, :4], b) for a, b in zip(*slopes, strict=True))),
+        "widened": float(prototypes.dtype != torch.bfloat16),
+        "learnable": float(adapted.prototypes.requires_grad),
     }

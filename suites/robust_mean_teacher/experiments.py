@@ -6,6 +6,7 @@ from suites.robust_mean_teacher.exact import (
     binary_balance,
     complexity,
     contrast,
+    defaults,
     moving_average,
     one_stream,
     symmetric_loss,
@@ -33,25 +34,7 @@ from suites.robust_mean_teacher.on_fashion import (
 )
 
 __all__ = [
-    "binary_balance",
-    "cifar10_c",
-    "cifar10_corrupted",
-    "cifar100_c",
-    "cifar_source",
-    "cifar_stream",
-    "complexity",
-    "continual",
-    "contrast",
-    "correlated",
-    "fashion",
-    "fashion_correlated",
-    "fashion_source",
-    "gradual",
-    "imagenet_c",
-    "long_stream",
-    "moving_average",
-    "one_stream",
-    "source",
-    "symmetric_loss",
-    "tuned",
-]
+    "binary_balance", "cifar10_c", "cifar10_corrupted", "cifar100_c", "cifar_source", "cifar_stream", "complexity",
+    "continual", "contrast", "correlated", "defaults", "fashion", "fashion_correlated", "fashion_source", "gradual",
+    "imagenet_c", "long_stream", "moving_average", "one_stream", "source", "symmetric_loss", "tuned",
+]  # fmt: skip

@@ -66,9 +66,15 @@ def symmetric_cross_entropy(logits: torch.Tensor, teacher: torch.Tensor, alpha: 
     """
     if logits.shape != teacher.shape:
         raise ValueError(f"student and teacher logits differ in shape: {tuple(logits.shape)}, {tuple(teacher.shape)}")
-    log_p, log_q = widened(logits).log_softmax(-1), widened(teacher).log_softmax(-1)
+    log_p, log_q = (_finite(one).log_softmax(-1) for one in (logits, teacher))
     # Weighted after the sums: a weighted (B, K) would be kept for the backward pass.
     return (alpha - 1) * (log_q.exp() * log_p).sum(-1) - alpha * (log_p.exp() * log_q).sum(-1)
+
+
+def _finite(logits: torch.Tensor) -> torch.Tensor:
+    """Logits that rule classes out by -inf, as numbers that do: p log q is then 0, and not NaN, where p is 0."""
+    wide = widened(logits)
+    return wide.clamp_min(torch.finfo(wide.dtype).min / 2)
 
 
 def self_training_loss(

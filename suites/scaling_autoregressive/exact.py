@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from baselines.oracles import Worst, accepted, gap
 from baselines.power_laws import POWER_PLUS_CONSTANT, PowerLaw, fit, power_law
 from suites.scaling_autoregressive import method, tables
 from suites.scaling_autoregressive.method import Architecture, Array, Frontier, Run
@@ -23,28 +24,9 @@ from suites.scaling_autoregressive.tables import relative
 SIZES = [float(size) for _, size, _ in tables.NARROW.values()]
 
 
-class Worst(dict[str, float]):
-    """The largest value of each metric so far."""
-
-    def note(self, **values: float) -> None:
-        for name, value in values.items():
-            self[name] = max(float(value), self.get(name, -math.inf))
-
-
-def gap(found: object, expected: object) -> float:
-    """The largest absolute difference of two numbers, lists or arrays."""
-    return float(np.abs(np.subtract(found, expected)).max())
-
-
 def refusals(*calls: Callable[[], object]) -> float:
     """How many of these calls raise ValueError, as all of them should."""
-    count = 0
-    for call in calls:
-        try:
-            call()
-        except ValueError:
-            count += 1
-    return float(count)
+    return len(calls) - accepted(*calls)
 
 
 def decomposition(*, seed: int) -> dict[str, float]:
@@ -225,6 +207,24 @@ def data_laws() -> dict[str, float]:
     }  # fmt: skip
 
 
+def types() -> dict[str, float]:
+    """Tables, losses and tokens in half precision and as whole numbers, against those values in float64."""
+    p, q = np.array([0.5, 0.25, 0.125, 0.125]), np.array([0.125, 0.125, 0.25, 0.5])
+    half, joint = np.float16, np.array([[0.5, 0.125], [0.125, 0.25]])
+    coarse = Run(3, np.array([7, 50_000]), np.array([2, 1]))
+    return {
+        "half_gap": max(
+            gap(method.cross_entropy(p.astype(half), q.astype(half)), method.cross_entropy(p, q)),
+            gap(method.divergence(p.astype(half), q.astype(half)), method.divergence(p, q)),
+            gap(method.mutual_information(joint.astype(half), joint.astype(half)),
+                method.mutual_information(joint, joint)),
+            gap(method.marginal_losses(joint.astype(half), joint.astype(half)), method.marginal_losses(joint, joint)),
+        ),
+        "whole_gap": gap(method.pareto_frontier([coarse]).loss, [2.0, 1.0]),
+        "refused": refusals(lambda: Run(1.0, np.array([1, 2]), np.array([1, 0]))),
+    }  # fmt: skip
+
+
 def information(*, seed: int) -> dict[str, float]:
     """10,000 pairs of random joint tables of 2 x 2 to 6 x 6: the information under a model, and its bounds."""
     generator, worst, gains, own_gains = np.random.default_rng(seed), Worst(), [], []
@@ -393,6 +393,9 @@ def hulls(*, seed: int) -> dict[str, float]:
     raised = Frontier(points.compute, points.loss * (1 + 0.01 * generator.random(30)), points.size)
     one_sided, law = method.loss_law(points), method.loss_law(raised)
     three = np.array([1e-3, 1e-1, 10.0])
+    straight = Frontier(np.array([1.0, 2.0, 4.0, 8.0]), np.array([8.0, 4.0, 2.0, 1.0]), np.arange(4.0))
+    level = method.pareto_frontier([Run(1.0, np.array([1.0, 2.0, 3.0]), np.array([2, 2, 1]))])
+    lines = generator.standard_normal((500, 9))
     line = method.size_law(Frontier(three, np.array([3.0, 2.0, 1.0]), (three / 2e-9) ** 0.7))
     return worst | {
         "frontier_gap": max(
@@ -402,6 +405,9 @@ def hulls(*, seed: int) -> dict[str, float]:
         "one_sided_gap": abs(one_sided.offset - 1) + abs(one_sided.exponent - 0.1),
         "one_sided_excess": float((law(raised.compute) / raised.loss - 1).max()),
         "one_sided_touch": float((raised.loss / law(raised.compute) - 1).min()),
+        "level_points": float(len(level)),
+        "straight_points": float(len(method.lower_hull(straight))),
+        "largest_r2": max(method.log_law(np.exp(x), 3 * x + 1)[2] for x in lines),
         "size_law_gap": relative(line.scale, 2e-9) + abs(line.exponent + 0.7) + abs(line.offset),
         "refused": refusals(
             lambda: Run(1.0, np.ones(3), np.ones(2)), lambda: Run(0.0, np.ones(2), np.ones(2)),

@@ -12,6 +12,7 @@ from suites.scaling_autoregressive.exact import (
     parameter_counts,
     recovery,
     resampling,
+    types,
     units,
 )
 from suites.scaling_autoregressive.on_grounds import (
@@ -28,5 +29,5 @@ from suites.scaling_autoregressive.on_mathematics import arithmetic
 __all__ = [
     "arithmetic", "cifar10", "data_laws", "decomposition", "family", "fine_tuning", "ground_truth", "hulls",
     "information", "known_entropy", "language", "learning_rates", "network", "optimal_size", "parameter_counts",
-    "recovery", "resampling", "rival_laws", "size_curves", "units",
+    "recovery", "resampling", "rival_laws", "size_curves", "types", "units",
 ]  # fmt: skip

@@ -18,6 +18,8 @@ from torch.nn.functional import cross_entropy, softplus
 
 from baselines.loss_landscape import curvature, random_direction, snapshot, times
 from baselines.models import DigitTransformer, mlp, small_cnn
+from baselines.oracles import gap as gap_of
+from baselines.oracles import other_defaults
 from suites.softmax_ghosts import method
 
 Metrics = dict[str, float | list[float]]
@@ -371,3 +373,28 @@ def activations() -> Metrics:
             "gelu_root_60": roots[-1],
             "gelu_rises": float(sum(later >= sooner for sooner, later in itertools.pairwise(roots))),
         }
+
+
+def defaults(*, seed: int) -> Metrics:
+    """Options that nobody gives, what a step reports of itself, and slopes that are whole numbers or tracked."""
+    halved = method.Step(asked=3.0, radius=2.0, factor=0.5)
+    logits, slopes = [0, 1, 3], [2, -1, 5]
+    model, inputs, direction = next(iter(random_cases(seed)))
+    own = method.logit_slopes(model, inputs, direction)
+    return {
+        "other": other_defaults(method.finite_difference_slopes, eps=1e-4, central=False)
+        + other_defaults(method.slope_radius, temperature=1.0)
+        + other_defaults(method.directional_radius, temperature=1.0)
+        + other_defaults(method.clipped, target=1.0)
+        + other_defaults(method.rho_set_rate, target=1.0)
+        + other_defaults(method.RadiusController, target=1.0, rule="clip", radius=method.directional_radius)
+        + other_defaults(method.binary_zeros, orders=(0,))
+        + other_defaults(method.kl_cubic_bound, reverse=False)
+        + other_defaults(method.network_radii, attention=(), ffn=(), quantile=0.01),
+        "report_gap": gap_of([halved.asked_r, halved.r], [1.5, 0.75]),
+        "whole_gap": gap_of(
+            abs(method.nearest_zero(np.array(logits), np.array(slopes)) - method.nearest_zero(
+                np.array(logits, dtype=float), np.array(slopes, dtype=float)))
+        ),
+        "tracked": float(own.requires_grad),
+    }  # fmt: skip
