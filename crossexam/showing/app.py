@@ -27,7 +27,7 @@ COMMANDS = {
     "suites": ("list", "show", "check", "new", "schema"),
     "runs": ("plan", "run", "warm", "judge", "why", "export", "import"),
     "data": ("data",),
-    "watch": ("audit", "nightly", "compare", "bisect", "report"),
+    "watch": ("audit", "vary", "nightly", "compare", "bisect", "report"),
 }
 """{module below `showing`, without "commands_": the commands that it registers}; only the one that is called loads."""
 

@@ -59,6 +59,38 @@ def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path |
     return AS_EXPECTED if all(one.passed for one in found) else DIFFERS
 
 
+@app.command("vary", epilog="Example: crossexam vary ldr-loss letter --with 'on_letter.py: epochs=30 => epochs=10'")
+@click.argument("paper")
+@click.argument("experiments", nargs=-1, required=True)
+@click.option("--with", "changes", multiple=True, required=True, help="FILE: OLD => NEW, a text of the suite.")
+@click.option("--seeds", type=click.IntRange(1), default=2, help="The first so many seeds. Default: 2.")
+@JOBS
+@AS_JSON
+def vary_experiments(
+    paper: str, experiments: Slugs, changes: Slugs, seeds: int, jobs: int | None, as_json: bool
+) -> int:
+    """Would a verdict turn if a number that nobody tuned were another? Estimates over few seeds, no verdicts."""
+    from dataclasses import asdict
+
+    from crossexam.runs.executors import LocalExecutor
+    from crossexam.watching.vary import Variation, vary
+
+    root = project_root()
+    (chosen,) = chosen_papers(root, (paper,))
+    if unknown := set(experiments) - chosen.experiments.keys():
+        raise BadUsage(f"{paper} has no experiment {', '.join(sorted(unknown))}")
+    with show.Live(quiet=as_json, each_trial=False) as live:
+        try:
+            found = vary(
+                chosen, Project(root), [Variation.parse(one) for one in changes], experiments, seeds=seeds,
+                start=lambda place, modules: LocalExecutor(place, modules, workers(jobs)), listener=live.update,
+            )  # fmt: skip
+        except ValueError as error:
+            raise BadUsage(str(error)) from error
+    print_json([asdict(one) for one in found]) if as_json else show.varied(found)
+    return AS_EXPECTED
+
+
 @app.command(epilog="Example: crossexam nightly --minutes 120 --report night")
 @PAPERS
 @click.option("--minutes", type=float, default=60.0, help="Time for the whole night. Default: 60.")

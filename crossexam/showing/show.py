@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from crossexam.watching.audit import Audit
     from crossexam.watching.check import Remark
     from crossexam.watching.compare import Comparison
+    from crossexam.watching.vary import Varied
 
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
@@ -225,6 +226,20 @@ def audit_line(found: Audit) -> str:
     parts.append(f"{alarms} false alarms in {judged} controls" + (f" (rate {low:.2f} to {high:.2f})" if judged else ""))
     parts.append(f"{found.repeated - len(found.unrepeatable)} of {found.repeated} trials repeat bit for bit")
     return f"{found.paper}: audit {'passed' if found.passed else 'FAILED'}: {', '.join(parts)}; {found.seconds:.0f} s."
+
+
+def varied(found: Sequence[Varied]) -> None:
+    """Estimates of each claim as the experiment stands and with each change; which of them change sides."""
+    stands = {one.claim: one.holds for one in found if one.variation == "as it is"}
+    for change in dict.fromkeys(one.variation for one in found):
+        say(bold(change))
+        rows: list[tuple[Part, ...]] = []
+        for one in (each for each in found if each.variation == change):
+            turned = one.holds is not None and one.holds != stands[one.claim]
+            side = "" if one.holds is None else "on its side" if one.holds else "against it"
+            value = "failed" if one.estimate is None else number(one.estimate)
+            rows.append((one.claim, value, Styled(f"{side}, TURNS" if turned else side, "red" if turned else "")))
+        table(rows, ("claim", "estimate", ""))
 
 
 def comparison(found: Comparison) -> None:

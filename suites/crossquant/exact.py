@@ -515,6 +515,7 @@ def defaults() -> dict[str, float]:
         "unasked": float(attend(tokens, tokens, tokens, need_weights=False)[1] is not None),
         "mask_gap": gap(*(attend(tokens, tokens, tokens, attn_mask=one)[0].float() for one in (mask, mask.bfloat16()))),
         "half_bound_gap": gap(method.error_bound(steps, half), method.error_bound(steps, half.float())),
+        "broken_weights": float((~method.quantise_weight(half * 0, bits=8, group_size=3).isfinite()).sum()),
         "folded_type": float(method.fold(weight, columns).dtype != torch.float32),
     }
 

@@ -400,11 +400,12 @@ def defaults(*, seed: int) -> dict[str, float]:
         again = 0.0
     # Four equal logits in two blocks: each S is 1/4, and only the block of the target has a larger |S - onehot|.
     even = Problem(torch.zeros(1, 2), torch.ones(4, 2), None, torch.tensor([0]), eps=0.25, rows=1, columns=2)
+    _, beside = even.forward_and_backward(0.0, 1.0, (True, True, True))
     return {
         "other": other_defaults(linear_cross_entropy, **DEFAULTS) + other_defaults(Problem, **PROBLEM),
         "accepted": accepted(*nonsense),
         "twice": again,
-        "dropped_at_eps": float((~gradients_of(even).kept).sum()),
+        "dropped_at_eps": float((~gradients_of(even).kept).sum() + (~beside.kept).sum()),
         "hopeless_gap": max(_hopeless_gap(way) for way in ("forward", "backward")),
     }
 
