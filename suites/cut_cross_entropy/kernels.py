@@ -65,7 +65,9 @@ def _forward(
         tl.atomic_add(Means + column, tl.sum(tl.where(inside, a, 0.0), 0) / N, mask=column < V, sem="relaxed")
     a = tl.where((column < V)[None, :], a, -float("inf"))
     top = tl.maximum(tl.max(a, 1), -3.4e38)  # where all is -inf, there is no largest entry to subtract
-    tl.store(Lse + tl.program_id(1).to(tl.int64) * N + row, top + tl.log(tl.sum(tl.exp(a - top[:, None]), 1)), mask=row < N)
+    tl.store(
+        Lse + tl.program_id(1).to(tl.int64) * N + row, top + tl.log(tl.sum(tl.exp(a - top[:, None]), 1)), mask=row < N
+    )
 
 
 @triton.jit
