@@ -50,7 +50,7 @@ def relative(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
 
 
 def filtering_on_gpu(tables: list[torch.Tensor], targets: torch.Tensor) -> dict[str, float]:
-    """By how much filtering exceeds the bound eps sum_i g_i |E_i| on the classifier's gradient, and dE where ignored."""
+    """By how much filtering exceeds the bound eps sum_i g_i |E_i| on dC, and dE where ignored."""
     e, c = tables[0].T.contiguous().requires_grad_(), tables[1].clone().requires_grad_()
 
     def gradients(eps: float | None) -> tuple[torch.Tensor, torch.Tensor]:

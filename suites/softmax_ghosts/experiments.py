@@ -16,7 +16,7 @@ from suites.softmax_ghosts.exact import (
     last_layer,
     series,
 )
-from suites.softmax_ghosts.on_cifar import resnet_cifar10, step_time
+from suites.softmax_ghosts.on_cifar import resnet_cifar10, resnet_cifar10_jpeg, step_time
 from suites.softmax_ghosts.on_digits import (
     below_one,
     binding,
@@ -46,6 +46,7 @@ __all__ = [
     "last_layer",
     "phase_transition",
     "resnet_cifar10",
+    "resnet_cifar10_jpeg",
     "series",
     "severity",
     "spike",
