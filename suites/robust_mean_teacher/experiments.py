@@ -13,10 +13,13 @@ from suites.robust_mean_teacher.exact import (
 from suites.robust_mean_teacher.on_corruptions import (
     cifar10_c,
     cifar10_corrupted,
+    cifar10_jpeg_corrupted,
     cifar100_c,
     cifar_source,
     cifar_stream,
     imagenet_c,
+    jpeg_source,
+    jpeg_stream,
 )
 from suites.robust_mean_teacher.on_digits import (
     continual,
@@ -36,6 +39,7 @@ __all__ = [
     "binary_balance",
     "cifar10_c",
     "cifar10_corrupted",
+    "cifar10_jpeg_corrupted",
     "cifar100_c",
     "cifar_source",
     "cifar_stream",
@@ -48,6 +52,8 @@ __all__ = [
     "fashion_source",
     "gradual",
     "imagenet_c",
+    "jpeg_source",
+    "jpeg_stream",
     "long_stream",
     "moving_average",
     "one_stream",
