@@ -57,8 +57,8 @@ class Needs(Validated):
     gpu_memory_gib: float = 0.0
     """GPU memory; above zero the trial needs CUDA."""
     shares_gpu: bool = False
-    """Whether other trials may use the same GPU of a cluster at the same time, each within its memory. Not where time
-    is measured."""
+    """Whether other trials may use the same GPU at the same time, each within its memory. Not where time is
+    measured."""
     cpus: int = 1
     """Threads of one trial. Part of its fingerprint, for the order of float additions depends on it."""
 

@@ -38,7 +38,6 @@ def libraries(modules: Iterable[str]) -> dict[str, str]:
     return {name: found for name in sorted(names) if (found := version(name))}
 
 
-@functools.cache
 def gpu_name() -> str:
     """The name of the first CUDA device, found without importing torch; "" where there is none.
 
@@ -46,12 +45,24 @@ def gpu_name() -> str:
     """
     if named := os.environ.get("CROSSEXAM_GPU"):
         return named
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return _gpu()[0]
+
+
+def gpu_gib() -> float:
+    """The memory of the first CUDA device of this machine; 0 where there is none."""
+    return _gpu()[1]
+
+
+@functools.cache
+def _gpu() -> tuple[str, float]:
+    """Name and GiB, of nvidia-smi."""
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return found.strip().splitlines()[0] if found.strip() else ""
+        return "", 0.0
+    name, _, mib = found.splitlines()[0].rpartition(", ") if found else ("", "", "0")
+    return name, float(mib) / 1024 if mib.isdecimal() else 0.0
 
 
 def device_class(*, gpu: bool) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from crossexam.runs.environment import gpu_gib
 from crossexam.runs.host import ENVIRONMENT, server
 from crossexam.runs.rows import Health
 from crossexam.runs.scratch import Scratch
@@ -85,10 +86,10 @@ class LocalExecutor:
     """One process per job, forked from a server that has imported torch."""
 
     gpus = 1
-    gpu_gib = 0.0
 
     def __init__(self, root: Path, modules: Iterable[str], capacity: int) -> None:
         self.capacity = capacity
+        self.gpu_gib = gpu_gib()
         self._scratch = Scratch()
         self._root = root
         self._modules = frozenset(modules)

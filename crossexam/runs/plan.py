@@ -28,7 +28,8 @@ class Build:
     """Digest of what is asked for: inputs, code, data."""
     fingerprint: str
     """Digest of the recipe and of what it is built on."""
-    gpu: bool
+    needs: Needs
+    """Of the trials that wait for it: whether it gets a GPU, and how much of one."""
     code: Mapping[str, str] = field(repr=False)
     """{definition: digest} of all code that it depends on."""
     imports: frozenset[str] = field(repr=False)
@@ -113,7 +114,7 @@ def _trials(paper: Paper, experiment: Experiment, seeds: range, project: Project
     asked = digest([paper.slug, experiment.name, shared])  # the same for every trial, and longer than what differs
     where = _setting(imports, gpu=gpu)
     setting = digest(where)
-    recipes = [_recipe(paper, paper.artifacts[name], project, gpu=gpu) for name in experiment.uses]
+    recipes = [_recipe(paper, paper.artifacts[name], project, experiment.needs) for name in experiment.uses]
     obstacle = blocked(experiment.needs, paper.slug)
     for point, seed, arm in itertools.product(experiment.grid(), seeds, experiment.arms):
         inputs = {"seed": seed, "arm": arm, **point}
@@ -142,13 +143,13 @@ def _setting(modules: Collection[str], *, gpu: bool) -> dict[str, str]:
     return {"libraries": versions, "device": device_class(gpu=gpu)}
 
 
-def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) -> Callable[[Mapping[str, Any]], Build]:
+def _recipe(paper: Paper, artifact: Artifact, project: Project, needs: Needs) -> Callable[[Mapping[str, Any]], Build]:
     """A function from a trial's inputs to the build of `artifact` that it waits for."""
     roots = definitions(*artifact.place(paper.package), artifact.data)
     code, imports = project.digests(*roots), project.foreign(*roots)
     data = {name: _checksum(name) for name in artifact.data}
     asked = digest([artifact.of or artifact.name, artifact.cpus, code, data])
-    where = digest(_setting(imports, gpu=gpu))
+    where = digest(_setting(imports, gpu=needs.gpu_memory_gib > 0))
     known: dict[str, Build] = {}
 
     def build(inputs: Mapping[str, Any]) -> Build:
@@ -156,7 +157,7 @@ def _recipe(paper: Paper, artifact: Artifact, project: Project, *, gpu: bool) ->
         key = canonical(depends)
         if key not in known:  # arms share it
             recipe = digest([asked, depends])
-            known[key] = Build(paper, artifact, depends, recipe, digest([recipe, where]), gpu, code, imports)
+            known[key] = Build(paper, artifact, depends, recipe, digest([recipe, where]), needs, code, imports)
         return known[key]
 
     return build

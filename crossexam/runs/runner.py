@@ -157,8 +157,8 @@ class Runner:
         self._lent += sign * self._gpus(job)
 
     def _gpus(self, job: Trial | Build) -> float:
-        """How much of a GPU a job takes; an artifact takes a whole one."""
-        return gpu_share(job.experiment.needs, self._gpu_gib) if isinstance(job, Trial) else float(job.gpu)
+        """How much of a GPU a job takes; an artifact takes as much as the trials that wait for it."""
+        return gpu_share(job.experiment.needs if isinstance(job, Trial) else job.needs, self._gpu_gib)
 
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
@@ -180,7 +180,8 @@ class Runner:
             "given": {name: value for name, value in build.inputs.items() if name in GIVEN},
             "params": {name: value for name, value in build.inputs.items() if name not in GIVEN}, "paths": {},
             "threads": artifact.cpus,
-            "memory_gib": artifact.memory_gib, "minutes": artifact.minutes, "gpu": build.gpu,
+            "memory_gib": artifact.memory_gib, "minutes": artifact.minutes,
+            "gpu": build.needs.gpu_memory_gib > 0,
             "gpus": self._gpus(build),
             "disk_gib": Needs.disk_gib, "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
         }  # fmt: skip

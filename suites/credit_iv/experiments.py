@@ -31,14 +31,6 @@ from suites.credit_iv.exact import (
 if TYPE_CHECKING:
     from reference import Table
 
-__all__ = [
-    "bias", "binning", "bootstrap_german", "bootstrap_taiwan", "by_hand", "coverage", "defaults", "drift_german",
-    "encodings_breast_cancer", "encodings_german", "encodings_taiwan", "error_gradients", "frontier_german",
-    "frontier_taiwan", "identities", "library_tables", "merging", "null_law", "points", "programme",
-    "protected_paths_german", "regression", "second_order", "selection_bias_german", "selection_german",
-    "selection_null_german", "standard_errors",
-]  # fmt: skip
-
 # on_tables imports pandas and scikit-learn, for which the exact tier need not wait.
 
 # Small tier: German credit, and scikit-learn's breast cancer.

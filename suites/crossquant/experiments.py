@@ -32,10 +32,3 @@ from suites.crossquant.on_wikitext import (
     opt_125m,
     quantised_decoder,
 )
-
-__all__ = [
-    "activation_statistics", "case_one_and_advantage", "decoder_statistics", "decoding", "defaults", "diagnostics",
-    "encoders", "kernel_is_causal", "kernel_sizes", "layers", "limits", "matrix_products", "monotonicity",
-    "opt_1_3b", "opt_6_7b", "opt_6_7b_kernel", "opt_125m", "preserved", "quantised_decoder", "quantised_mlp",
-    "refusals", "single_token", "steps_and_codes", "trained", "trained_decoder", "weights", "zeros_and_types",
-]  # fmt: skip

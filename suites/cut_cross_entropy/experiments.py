@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from suites.cut_cross_entropy.costs import costs, memory
+from suites.cut_cross_entropy.costs import costs, costs_compiled, costs_packages, memory
 from suites.cut_cross_entropy.exact import (
     accumulation,
     constants,
@@ -19,9 +19,5 @@ from suites.cut_cross_entropy.exact import (
     sorting,
     streaming,
 )
+from suites.cut_cross_entropy.on_gpu import far_offsets, fused_kernels
 from suites.cut_cross_entropy.on_wikitext import convergence, language_model
-
-__all__ = [
-    "accumulation", "constants", "convergence", "costs", "defaults", "filtering", "gradcheck", "identities", "ignored",
-    "language_model", "masked", "memory", "paths_agree", "phantom", "pigeonhole", "precision", "sorting", "streaming",
-]  # fmt: skip

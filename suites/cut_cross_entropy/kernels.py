@@ -18,8 +18,14 @@ import triton.language as tl
 
 from suites.cut_cross_entropy.blocks import Gradients, Problem
 
-ROWS, COLUMNS, DEPTH = 128, 128, 32
-"""Tokens, classes and embedding entries of a tile."""
+Tile = tuple[int, int, int]
+"""Tokens, classes and embedding entries of a tile. The first two are what filtering looks at."""
+WIDE: tuple[Tile, Tile] = (128, 256, 64), (128, 128, 64)
+"""Forward and backward, of 16-bit inputs where a block has `WIDE_BYTES` of shared memory: A100 and H100, not all."""
+WIDE_BYTES = 160 * 1024
+HALF: tuple[Tile, Tile] = (128, 128, 32), (128, 128, 32)
+SINGLE: tuple[Tile, Tile] = (64, 64, 32), (64, 64, 32)
+"""Of float32: products without tensor cores, whose larger tiles do not fit the registers."""
 
 
 @triton.jit
@@ -56,10 +62,12 @@ def _forward(
     found = tl.sum(tl.where(hit, a, 0.0), 1)
     tl.store(Chosen + row, found, mask=(row < N) & (x >= tl.program_id(1) * K) & (x < tl.program_id(1) * K + K))
     if SORT:
-        tl.atomic_add(Means + column, tl.sum(tl.where(inside, a, 0.0), 0) / N, mask=column < V)
+        tl.atomic_add(Means + column, tl.sum(tl.where(inside, a, 0.0), 0) / N, mask=column < V, sem="relaxed")
     a = tl.where((column < V)[None, :], a, -float("inf"))
     top = tl.maximum(tl.max(a, 1), -3.4e38)  # where all is -inf, there is no largest entry to subtract
-    tl.store(Lse + tl.program_id(1) * N + row, top + tl.log(tl.sum(tl.exp(a - top[:, None]), 1)), mask=row < N)
+    tl.store(
+        Lse + tl.program_id(1).to(tl.int64) * N + row, top + tl.log(tl.sum(tl.exp(a - top[:, None]), 1)), mask=row < N
+    )
 
 
 @triton.jit
@@ -90,39 +98,44 @@ def _backward(
         da *= 1 - (a / softcap) * (a / softcap)
     if NEED_BIAS:  # noqa: SIM102 (known when compiled, unlike `above`)
         if above or not FILTER_C:
-            tl.atomic_add(dBias + column, tl.sum(da, 0).to(dBias.dtype.element_ty), mask=column < V)
+            part = tl.sum(da, 0).to(dBias.dtype.element_ty)
+            tl.atomic_add(dBias + column, part, mask=column < V, sem="relaxed")
     da = da.to(E.dtype.element_ty)
-    for start in range(0, D, T):
-        d = start + tl.arange(0, T)
-        if NEED_E:  # noqa: SIM102 (known when compiled, unlike `above`)
-            if above or not FILTER_E:
+    if NEED_E:  # noqa: SIM102 (known when compiled, unlike `above`)
+        if above or not FILTER_E:
+            for start in range(0, D, T):
+                d = start + tl.arange(0, T)
                 c = tl.load(
                     C + column[:, None] * D + d[None, :], mask=(column < V)[:, None] & (d < D)[None, :], other=0.0
                 )
-                part = tl.dot(da, c, input_precision="ieee").to(dE.dtype.element_ty)
-                tl.atomic_add(dE + row[:, None] * D + d[None, :], part, mask=(row < N)[:, None] & (d < D)[None, :])
-        if NEED_C:  # noqa: SIM102 (known when compiled, unlike `above`)
-            if above or not FILTER_C:
+                of_e = tl.dot(da, c, input_precision="ieee").to(dE.dtype.element_ty)
+                real = (row < N)[:, None] & (d < D)[None, :]
+                tl.atomic_add(dE + row[:, None] * D + d[None, :], of_e, mask=real, sem="relaxed")
+    if NEED_C:  # noqa: SIM102 (known when compiled, unlike `above`)
+        if above or not FILTER_C:
+            for start in range(0, D, T):
+                d = start + tl.arange(0, T)
                 e = tl.load(E + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0)
-                part = tl.dot(tl.trans(da), e, input_precision="ieee").to(dC.dtype.element_ty)
-                tl.atomic_add(
-                    dC + column[:, None] * D + d[None, :], part, mask=(column < V)[:, None] & (d < D)[None, :]
-                )
+                of_c = tl.dot(tl.trans(da), e, input_precision="ieee").to(dC.dtype.element_ty)
+                real = (column < V)[:, None] & (d < D)[None, :]
+                tl.atomic_add(dC + column[:, None] * D + d[None, :], of_c, mask=real, sem="relaxed")
 
 
 def forward(problem: Problem) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """LSE and target logit of each token, (n,), float32, and with `sort` the mean logit of each class, (V,)."""
-    e, c, bias, x, grid = _inputs(problem)
+    e, c, bias, x = _inputs(problem)
     n, v = len(e), len(c)
+    grid, options = _launch(e, v, 0)
     table = e.new_empty(grid[1], n, dtype=torch.float32)
     chosen = e.new_zeros(n, dtype=torch.float32)
     means = c.new_zeros(v, dtype=torch.float32) if problem.sort else None
-    if n:
-        _forward[grid](
-            e, c, _or(bias, c), x, table, chosen, _or(means, table), n, v, c.shape[1],
-            problem.softcap or 1.0, HAS_BIAS=bias is not None, HAS_CAP=problem.softcap is not None,
-            SORT=problem.sort, R=ROWS, K=COLUMNS, T=DEPTH,
-        )  # fmt: skip
+    with torch.cuda.device_of(e):
+        if n:
+            _forward[grid](
+                e, c, _or(bias, c), x, table, chosen, _or(means, table), n, v, c.shape[1],
+                problem.softcap or 1.0, HAS_BIAS=bias is not None, HAS_CAP=problem.softcap is not None,
+                SORT=problem.sort, **options,
+            )  # fmt: skip
     return table.logsumexp(0), means, chosen
 
 
@@ -135,30 +148,30 @@ def backward(
     needs: tuple[bool, bool, bool] = (True, True, True),
 ) -> Gradients:
     """As `Problem.backward`. Sums are in the input's dtype, or in float32 where float32 or Kahan's is asked for."""
-    e, c, bias, x, grid = _inputs(problem)
+    e, c, bias, x = _inputs(problem)
     n, v, inputs = len(e), len(c), (problem.e, problem.c, problem.bias)
+    grid, options = _launch(e, v, 1)
     dtype = e.dtype if problem.accumulate == "input" else torch.float32
     sums = [
         one.new_zeros(one.shape, dtype=dtype) if need and one is not None else None  # contiguous, whatever `one` is
         for one, need in zip(inputs, needs, strict=True)
     ]
     kept = torch.zeros(grid, dtype=torch.int8, device=e.device)
-    if n:
-        _backward[grid](
-            e, c, _or(bias, c), x, lse.contiguous(), g.contiguous(), h.contiguous(), _or(order, x),
-            *(_or(one, lse) for one in sums), kept, n, v, c.shape[1], problem.softcap or 1.0, problem.eps,
-            HAS_BIAS=bias is not None, HAS_CAP=problem.softcap is not None, SORT=order is not None,
-            FILTER_E=problem.filter_e, FILTER_C=problem.filter_c, NEED_E=sums[0] is not None,
-            NEED_C=sums[1] is not None, NEED_BIAS=sums[2] is not None, R=ROWS, K=COLUMNS, T=DEPTH,
-        )  # fmt: skip
+    with torch.cuda.device_of(e):
+        if n:
+            _backward[grid](
+                e, c, _or(bias, c), x, lse.contiguous(), g.contiguous(), h.contiguous(), _or(order, x),
+                *(_or(one, lse) for one in sums), kept, n, v, c.shape[1], problem.softcap or 1.0, problem.eps,
+                HAS_BIAS=bias is not None, HAS_CAP=problem.softcap is not None, SORT=order is not None,
+                FILTER_E=problem.filter_e, FILTER_C=problem.filter_c, NEED_E=sums[0] is not None,
+                NEED_C=sums[1] is not None, NEED_BIAS=sums[2] is not None, **options,
+            )  # fmt: skip
     like = zip(sums, inputs, strict=True)
     return Gradients(*(None if one is None or t is None else one.to(t.dtype) for one, t in like), kept.bool())
 
 
-def _inputs(
-    problem: Problem,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor, tuple[int, int]]:
-    """e and c in one dtype, bias and targets, all contiguous, for the kernels know no strides; and the grid.
+def _inputs(problem: Problem) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """e and c in one dtype, bias and targets, all contiguous, for the kernels know no strides.
 
     Raises ValueError for float64, which the kernels would round.
     """
@@ -166,8 +179,18 @@ def _inputs(
         raise ValueError("e and c must not be float64: the kernels compute in float32")
     dtype = torch.promote_types(problem.e.dtype, problem.c.dtype)
     e, c = problem.e.to(dtype).contiguous(), problem.c.to(dtype).contiguous()
-    bias = None if problem.bias is None else problem.bias.contiguous()
-    return e, c, bias, problem.targets.contiguous(), (triton.cdiv(len(e), ROWS), triton.cdiv(len(c), COLUMNS))
+    return e, c, None if problem.bias is None else problem.bias.contiguous(), problem.targets.contiguous()
+
+
+def _launch(e: torch.Tensor, classes: int, which: int) -> tuple[tuple[int, int], dict[str, int]]:
+    """The grid of the forward (0) or backward (1) kernel, and its tile, warps and stages."""
+    tile = SINGLE[which] if e.element_size() > 2 else HALF[which]
+    if e.is_cuda and e.element_size() == 2:
+        memory = torch.cuda.get_device_properties(e.device).shared_memory_per_block_optin
+        tile = WIDE[which] if memory >= WIDE_BYTES else tile
+    rows, columns, depth = tile
+    grid = (triton.cdiv(len(e), rows), triton.cdiv(classes, columns))
+    return grid, {"R": rows, "K": columns, "T": depth, "num_warps": 8 if rows > 64 else 4, "num_stages": 3}
 
 
 def _or(tensor: torch.Tensor | None, filler: Any) -> Any:

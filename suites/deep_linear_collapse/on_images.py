@@ -24,9 +24,9 @@ from suites.deep_linear_collapse.networks import (
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
-def cifar10(counts: list[int], seed: int, device: torch.device) -> Data:
-    """`counts[k]` training images of class k, normalised, float32 (N, 3, 32, 32)."""
-    train_set = reference.load("cifar10", split="train")
+def cifar10(counts: list[int], seed: int, device: torch.device, name: str = "cifar10") -> Data:
+    """`counts[k]` training images of class k of CIFAR-10 or its copy, normalised, float32 (N, 3, 32, 32)."""
+    train_set = reference.load(name, split="train")
     images, labels = take(train_set.images, train_set.labels, counts, seed)
     mean, std = torch.tensor(CIFAR_MEAN).view(3, 1, 1), torch.tensor(CIFAR_STD).view(3, 1, 1)
     return ((images.float() / 255 - mean) / std).to(device), labels.to(device)
@@ -80,6 +80,14 @@ def cifar10_mlp(
     """The MLP grid on balanced CIFAR-10."""
     network = paper_mlp(seed, width, 10, depth, bias=arm == "bias").to(device)
     return collapse(network, cifar10([per_class] * 10, seed, device), mlp_recipe(epochs), seed)
+
+
+def cifar10_jpeg_subset(
+    *, arm: str, seed: int, device: torch.device, depth: int, width: int, epochs: int, per_class: int
+) -> Metrics:
+    """The same on some of the JPEG copy of CIFAR-10."""
+    network = paper_mlp(seed, width, 10, depth, bias=arm == "bias").to(device)
+    return collapse(network, cifar10([per_class] * 10, seed, device, "cifar10-jpeg"), mlp_recipe(epochs), seed)
 
 
 def emnist_mlp(*, arm: str, seed: int, device: torch.device, depth: int, epochs: int, per_class: int) -> Metrics:

@@ -23,13 +23,7 @@ from suites.dice_loss.method import dice
 from suites.dice_loss.on_conll import conll2003_imbalance, conll2003_mrc
 from suites.dice_loss.on_digits import alpha_sweep, imbalanced_digits, parity_digits, per_example_digits
 from suites.dice_loss.on_mrpc import mrpc
-from suites.dice_loss.on_sentences import tagging
-
-__all__ = [
-    "alpha_sweep", "conll2003_imbalance", "conll2003_mrc", "consistency", "cost", "easy_and_hard", "gradients",
-    "hard_negatives", "hard_predictions", "imbalanced_digits", "mrpc", "numerics", "official_code", "parity_digits",
-    "per_example_digits", "self_adjustment", "tagging", "values",
-]  # fmt: skip
+from suites.dice_loss.on_sentences import tagging, tagging_more
 
 
 def cost(*, seed: int, classes: int) -> dict[str, list[float]]:

@@ -99,6 +99,11 @@ def tagging(*, arm: str, seed: int, corpus: str, epochs: int = 3, sizes: Mapping
     return found
 
 
+def tagging_more(*, arm: str, seed: int, corpus: str, epochs: int, train: int, test: int) -> dict[str, float]:
+    """The same on more sentences (full tier)."""
+    return tagging(arm=arm, seed=seed, corpus=corpus, epochs=epochs, sizes={"train": train, "val": 800, "test": test})
+
+
 def _trained(arm: str, data: Tensors, counts: torch.Tensor, rate: float, seed: int, epochs: int) -> BiLstmTagger:
     loss = by_arm(arm, counts)
     torch.manual_seed(seed)

@@ -22,10 +22,5 @@ from suites.entropy_mechanism.on_problems import (
     entropy_law,
     grpo_bandit,
 )
+from suites.entropy_mechanism.on_problems import calculator_benefit as calculator_short
 from suites.entropy_mechanism.tables import printed_table
-
-__all__ = [
-    "bandit", "calculator", "calculator_benefit", "calculator_start", "clip_cov", "covariance_sign", "defaults",
-    "entropy_law", "gradient_steps", "grpo_bandit", "kl_cov", "law_algebra", "lemma", "printed_table",
-    "qwen_mathematics", "refusals", "selection", "signs", "token_covariance",
-]  # fmt: skip

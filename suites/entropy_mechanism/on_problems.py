@@ -199,7 +199,7 @@ def calculator(
 def calculator_benefit(
     *, arm: str, seed: int, device: torch.device, steps: int, rate: float, lessons: int
 ) -> dict[str, float]:
-    """The bench for longer, on a GPU, its policy taught anew, and all held-out questions (full tier)."""
+    """The bench for longer, its policy taught anew, and all held-out questions (full tier)."""
     policy = taught_policy(seed, device, lessons)
     return calculator_run(arm, policy, seed, steps=steps, rate=rate, questions=HELD_OUT)
 

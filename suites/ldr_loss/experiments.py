@@ -21,7 +21,7 @@ from suites.ldr_loss.exact import (
     mean_absolute_error,
     symmetry,
 )
-from suites.ldr_loss.on_cifar import cifar100
+from suites.ldr_loss.on_cifar import cifar10_jpeg, cifar100, tuned_cifar10
 from suites.ldr_loss.on_letter import (
     letter,
     letter_contrasts,
@@ -31,13 +31,6 @@ from suites.ldr_loss.on_letter import (
     trained_decays,
     trained_folds,
 )
-
-__all__ = [
-    "adaptive", "adaptive_spikes", "algorithm", "cifar100", "closed_form", "consistency", "crammer_singer",
-    "defaults", "general_form", "generalised_ce", "letter", "letter_contrasts", "letter_folds", "letter_tuned",
-    "limits", "linear_scores", "low_precision", "mean_absolute_error", "symmetry", "trained", "trained_decays",
-    "trained_folds",
-]  # fmt: skip
 
 
 def linear_scores(*, arm: str, seed: int) -> dict[str, float]:

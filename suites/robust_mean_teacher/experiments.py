@@ -14,10 +14,13 @@ from suites.robust_mean_teacher.exact import (
 from suites.robust_mean_teacher.on_corruptions import (
     cifar10_c,
     cifar10_corrupted,
+    cifar10_jpeg_corrupted,
     cifar100_c,
     cifar_source,
     cifar_stream,
     imagenet_c,
+    jpeg_source,
+    jpeg_stream,
 )
 from suites.robust_mean_teacher.on_digits import (
     continual,
@@ -32,9 +35,3 @@ from suites.robust_mean_teacher.on_fashion import (
     fashion_correlated,
     fashion_source,
 )
-
-__all__ = [
-    "binary_balance", "cifar10_c", "cifar10_corrupted", "cifar100_c", "cifar_source", "cifar_stream", "complexity",
-    "continual", "contrast", "correlated", "defaults", "fashion", "fashion_correlated", "fashion_source", "gradual",
-    "imagenet_c", "long_stream", "moving_average", "one_stream", "source", "symmetric_loss", "tuned",
-]  # fmt: skip

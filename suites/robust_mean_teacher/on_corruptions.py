@@ -127,7 +127,23 @@ def momentum_sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 
 def cifar_source(*, seed: int, device: torch.device, epochs: int, limit: int) -> dict[str, torch.Tensor]:
     """WRN-16-4 on CIFAR-10 images in [0, 1]: SGD, a cosine after one epoch of warm-up, crops and mirror images."""
-    train = load("cifar10", "train", limit)
+    return trained_source(load("cifar10", "train", limit), seed, device, epochs)
+
+
+def jpeg_source(*, seed: int, device: torch.device, epochs: int, train: int) -> dict[str, torch.Tensor]:
+    """The same on the JPEG copy of CIFAR-10."""
+    return trained_source(some("train", train, seed), seed, device, epochs)
+
+
+def some(split: str, count: int, seed: int) -> Pool:
+    """`count` pictures of the JPEG copy of CIFAR-10, drawn by seed: its files go class by class."""
+    whole = load("cifar10-jpeg", split)
+    rows = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))[:count]
+    return Pool(whole.pictures[rows], whole.labels[rows], whole.classes)
+
+
+def trained_source(train: Pool, seed: int, device: torch.device, epochs: int) -> dict[str, torch.Tensor]:
+    """The weights of a WRN-16-4."""
     torch.manual_seed(seed)
     model = wide_resnet(16, 4).to(device)
     steps = step_count(len(train), 128, epochs, drop_last=True)
@@ -145,9 +161,18 @@ def cifar_source(*, seed: int, device: torch.device, epochs: int, limit: int) ->
 
 def cifar_stream(*, seed: int, limit: int) -> dict[str, torch.Tensor]:
     """CIFAR-10's test images under eight corruptions of severity 5, uint8 (8, N, 3, 32, 32), and their labels."""
+    return corrupted(load("cifar10", "test", limit), seed)
+
+
+def jpeg_stream(*, seed: int, test: int) -> dict[str, torch.Tensor]:
+    """The same of some test images of the JPEG copy of CIFAR-10."""
+    return corrupted(some("test", test, seed), seed)
+
+
+def corrupted(clean: Pool, seed: int) -> dict[str, torch.Tensor]:
+    """A pool under each of `EIGHT`."""
     from reference.corruptions import corrupt
 
-    clean = load("cifar10", "test", limit)
     return {"images": torch.stack([corrupt(clean.pictures, name, 5, seed) for name in EIGHT]), "labels": clean.labels}
 
 
@@ -170,10 +195,29 @@ def cifar10_corrupted(
     **_: object,  # the epochs of the source model
 ) -> Metrics:
     """Eight in-process corruptions of CIFAR-10 in sequence."""
+    return adapted(arm, seed, device, load("cifar10", "train", limit), cifar_source, cifar_stream)
+
+
+def cifar10_jpeg_corrupted(
+    *,
+    arm: str,
+    seed: int,
+    device: torch.device,
+    train: int,
+    jpeg_source: Path,
+    jpeg_stream: Path,
+    **_: object,  # the epochs of the source model, the length of the stream
+) -> Metrics:
+    """The same of the JPEG copy of CIFAR-10."""
+    return adapted(arm, seed, device, some("train", train, seed), jpeg_source, jpeg_stream)
+
+
+def adapted(arm: str, seed: int, device: torch.device, train: Pool, source: Path, stream: Path) -> Metrics:
+    """The error in percent of an arm on a stream."""
     model = wide_resnet(16, 4)
-    model.load_state_dict(load_file(cifar_source))
-    prepared = Setup(model.to(device), "fc", adam, 200, load("cifar10", "train", limit), device)
-    return {"error": 100 * error_rate(prepared.adapter(arm, seed), read_stream(cifar_stream, seed, device))}
+    model.load_state_dict(load_file(source))
+    prepared = Setup(model.to(device), "fc", adam, 200, train, device)
+    return {"error": 100 * error_rate(prepared.adapter(arm, seed), read_stream(stream, seed, device))}
 
 
 # The official benchmarks.

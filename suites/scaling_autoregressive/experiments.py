@@ -23,11 +23,5 @@ from suites.scaling_autoregressive.on_grounds import (
     rival_laws,
     size_curves,
 )
-from suites.scaling_autoregressive.on_images import cifar10
+from suites.scaling_autoregressive.on_images import cifar10, cifar10_jpeg
 from suites.scaling_autoregressive.on_mathematics import arithmetic
-
-__all__ = [
-    "arithmetic", "cifar10", "data_laws", "decomposition", "family", "fine_tuning", "ground_truth", "hulls",
-    "information", "known_entropy", "language", "learning_rates", "network", "optimal_size", "parameter_counts",
-    "recovery", "resampling", "rival_laws", "size_curves", "types", "units",
-]  # fmt: skip

@@ -21,6 +21,7 @@ from suites.scaling_autoregressive.networks import (
     Recipe,
     rank_correlation,
     train_decoder,
+    train_family,
 )
 
 Metrics = dict[str, float | list[float]]
@@ -82,6 +83,18 @@ def error_rate(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> 
 def least(tried: Mapping[float, tuple[float, float]]) -> tuple[float, float]:
     """(validation error, test error) at the rate of least validation error."""
     return tried[choose({rate: validation for rate, (validation, _) in tried.items()}, smallest=True)]
+
+
+def cifar10_jpeg(*, seed: int, device: torch.device, depths: int, epochs: int, limit: int) -> Metrics:
+    """The JPEG copy of CIFAR-10 at 8x8 in several sizes, pre-training alone."""
+    pixels, _ = load_images("cifar10-jpeg", "train", 8, limit)
+    unseen, _ = load_images("cifar10-jpeg", "test", 8, limit)
+    seen, test = image_examples(pixels).to(device), image_examples(unseen[:2000]).to(device)
+    recipe = Recipe(batch=128, passes=epochs)
+    curves, _ = train_family(NARROW[:depths], 257, seen, test, recipe, seed)
+    lowest = curves.losses.double().mean(-1).min(1).values
+    found: Metrics = {"spearman": rank_correlation(curves.sizes.tolist(), lowest.tolist())}
+    return {**found, "nats_per_image": [192 * loss for loss in lowest.tolist()]}
 
 
 def cifar10(*, arm: str, seed: int, device: torch.device, depths: int, epochs: int, limit: int) -> Metrics:

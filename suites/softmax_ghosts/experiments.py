@@ -17,7 +17,7 @@ from suites.softmax_ghosts.exact import (
     last_layer,
     series,
 )
-from suites.softmax_ghosts.on_cifar import resnet_cifar10, step_time
+from suites.softmax_ghosts.on_cifar import resnet_cifar10, resnet_cifar10_jpeg, step_time
 from suites.softmax_ghosts.on_digits import (
     below_one,
     binding,
@@ -30,31 +30,3 @@ from suites.softmax_ghosts.on_digits import (
     temperature_trained,
     trained,
 )
-
-__all__ = [
-    "activations",
-    "below_one",
-    "binary_radius",
-    "binding",
-    "binding_released",
-    "controller",
-    "defaults",
-    "estimators",
-    "extremes",
-    "general_bound",
-    "hessian_mismatch",
-    "invariances",
-    "kl_remainder",
-    "last_layer",
-    "phase_transition",
-    "resnet_cifar10",
-    "series",
-    "severity",
-    "spike",
-    "step_time",
-    "table1",
-    "temperature",
-    "temperature_pooled",
-    "temperature_trained",
-    "trained",
-]

@@ -8,6 +8,7 @@ import pytest
 
 from crossexam.facts.paper import Needs
 from crossexam.facts.project import find_paper
+from crossexam.runs import environment
 from crossexam.runs.placement import Gpu, Node, gpu_share, place
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.source import Project
@@ -111,3 +112,17 @@ def test_accelerators_need_a_cluster(sandbox: Sandbox) -> None:
     sandbox.suite(TOML, CODE)
     result = sandbox.run("run", "toy", "--accelerator", "H100")
     assert result.returncode == 2 and "give --cluster, too" in result.stderr
+
+
+def test_the_gpu_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its name and memory are nvidia-smi's; several trials share it by that memory, artifacts as their trials do."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559'\necho 'another, 1024'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CROSSEXAM_GPU", raising=False)
+    environment._gpu.cache_clear()
+    try:
+        assert environment.gpu_name() == "NVIDIA H100 80GB HBM3"
+        assert gpu_share(Needs(gpu_memory_gib=8, shares_gpu=True), environment.gpu_gib()) == 0.11
+    finally:
+        environment._gpu.cache_clear()

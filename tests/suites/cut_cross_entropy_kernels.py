@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from suites.cut_cross_entropy import kernels, method
 from suites.cut_cross_entropy.method import Problem, linear_cross_entropy
 
-kernels.ROWS, kernels.COLUMNS, kernels.DEPTH = 16, 16, 16
+kernels.SINGLE = kernels.HALF = ((16, 16, 16),) * 2
 
 
 def worst(

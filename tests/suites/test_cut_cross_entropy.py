@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,19 @@ def test_convergence_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
     found = experiments.convergence(seed=1000, device=CPU, vocabulary=20, steps=2)
     assert all(math.isfinite(value) for value in found.values())
+
+
+def test_gpu_protocols_at_a_tiny_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU the plain passes stand in for the kernels, and a plain call for a compiled one."""
+    found = experiments.fused_kernels(seed=1000, device=CPU, n=40, d=16, v=90)
+    assert found["float32_error"] < 1e-5 < found["half_error"] < 0.01
+    assert found["ignored_gradient"] == found["autocast_gap"] == 0 > found["filter_excess"]
+    assert experiments.far_offsets(seed=1000, device=CPU, n=8, d=8, v=40)["far_error"] < 0.03
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    costs = experiments.costs_compiled(seed=1000, device=CPU, n=16, d=8, v=64, rounds=2)
+    assert set(costs) >= {"compiled_both_ms", "cce_both_mib"}
+    package = types.ModuleType("cut_cross_entropy")
+    package.linear_cross_entropy = linear_cross_entropy  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cut_cross_entropy", package)
+    costs = experiments.costs_packages(seed=1000, device=CPU, package="cut_cross_entropy", n=16, d=8, v=64, rounds=2)
+    assert len(costs["package_forward_ms"]) == 2
