@@ -34,8 +34,8 @@ from suites.ldr_loss.on_letter import (
 __all__ = [
     "adaptive", "adaptive_spikes", "algorithm", "cifar10_jpeg", "cifar100", "closed_form", "consistency",
     "crammer_singer", "general_form", "generalised_ce", "letter", "letter_contrasts", "letter_folds", "letter_tuned",
-    "limits", "linear_scores", "low_precision", "mean_absolute_error", "symmetry", "trained", "trained_decays", "trained_folds",
-    "tuned_cifar10",
+    "limits", "linear_scores", "low_precision", "mean_absolute_error", "symmetry", "trained", "trained_decays",
+    "trained_folds", "tuned_cifar10",
 ]  # fmt: skip
 
 
