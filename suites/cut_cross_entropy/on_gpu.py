@@ -44,9 +44,10 @@ def fused_kernels(*, seed: int, device: torch.device, n: int, d: int, v: int) ->
     }
 
 
+@torch.no_grad()
 def relative(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
     """The largest ||found - expected|| / ||expected||."""
-    return max(float((a.detach().double() - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
+    return max(float((a.double() - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True))
 
 
 def filtering_on_gpu(tables: list[torch.Tensor], targets: torch.Tensor) -> dict[str, float]:
