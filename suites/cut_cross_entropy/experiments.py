@@ -19,10 +19,10 @@ from suites.cut_cross_entropy.exact import (
     streaming,
 )
 from suites.cut_cross_entropy.on_gpu import far_offsets, fused_kernels
-from suites.cut_cross_entropy.on_wikitext import convergence, language_model
+from suites.cut_cross_entropy.on_wikitext import convergence, convergence_heldout, language_model
 
 __all__ = [
-    "accumulation", "constants", "convergence", "costs", "costs_compiled", "costs_packages", "far_offsets",
-    "filtering", "fused_kernels", "gradcheck", "identities", "ignored", "language_model", "masked", "memory",
-    "paths_agree", "phantom", "pigeonhole", "precision", "sorting", "streaming",
+    "accumulation", "constants", "convergence", "convergence_heldout", "costs", "costs_compiled", "costs_packages",
+    "far_offsets", "filtering", "fused_kernels", "gradcheck", "identities", "ignored", "language_model", "masked",
+    "memory", "paths_agree", "phantom", "pigeonhole", "precision", "sorting", "streaming",
 ]  # fmt: skip

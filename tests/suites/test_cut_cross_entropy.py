@@ -216,6 +216,7 @@ def test_language_model_at_a_tiny_size() -> None:
     found = experiments.language_model(seed=1000, vocabulary=300, steps=2)
     assert found["curve_gap"] < 1e-4
     assert 0 <= found["sorted"] <= 1
+    assert "full_c_minus_plain" in experiments.convergence_heldout(seed=1000, device=CPU, vocabulary=300, steps=2)
     words = on_wikitext.corpus(300)
     assert int(words.train.max()) == 299
     assert len(words.validation) == 10_000
