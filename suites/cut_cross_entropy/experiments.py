@@ -20,4 +20,4 @@ from suites.cut_cross_entropy.exact import (
     streaming,
 )
 from suites.cut_cross_entropy.on_gpu import far_offsets, fused_kernels
-from suites.cut_cross_entropy.on_wikitext import convergence, language_model
+from suites.cut_cross_entropy.on_wikitext import convergence, convergence_heldout, language_model

@@ -174,6 +174,30 @@ def test_kernels_in_the_interpreter() -> None:
     assert of_views < 5e-3  # the gradient of what was rounded to bfloat16 is rounded
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="Triton is absent: PyTorch for CUDA brings it")
+@pytest.mark.parametrize("kernel", ["_forward", "_backward"])
+def test_kernels_compile_for_an_h100(kernel: str) -> None:
+    """To machine code, with no GPU at hand, in bfloat16 with all options: within the shared memory that it has."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from suites.cut_cross_entropy import kernels
+
+    function, (rows, columns, depth) = getattr(kernels, kernel), kernels.WIDE[kernel == "_backward"]
+    types = dict.fromkeys(("E", "C", "Bias", "dE", "dC", "dBias"), "*bf16") | dict.fromkeys(("N", "V", "D"), "i32")
+    types |= {"X": "*i64", "Order": "*i64", "Kept": "*i8", "softcap": "fp32", "eps": "fp32"}
+    sizes = {"R": rows, "K": columns, "T": depth}
+    constants = {name: sizes.get(name, True) for name in function.arg_names if name.isupper() and len(name) > 1}
+    constants |= sizes
+    signature = {name: "constexpr" if name in constants else types.get(name, "*fp32") for name in function.arg_names}
+    options = {"num_warps": 8, "num_stages": 3}
+    source = ASTSource(function, signature, constexprs=constants)
+    found = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    assert found.metadata.shared <= 227 * 1024
+    assert "wgmma" in found.asm["ptx"]
+
+
 def test_costs_at_a_tiny_size() -> None:
     found = experiments.costs(seed=1000, device=CPU, n=16, d=8, v=64, rounds=2)
     assert len(found["cce_both_ms"]) == len(found["plain_forward_mib"]) == 2
@@ -192,6 +216,7 @@ def test_language_model_at_a_tiny_size() -> None:
     found = experiments.language_model(seed=1000, vocabulary=300, steps=2)
     assert found["curve_gap"] < 1e-4
     assert 0 <= found["sorted"] <= 1
+    assert "full_c_minus_plain" in experiments.convergence_heldout(seed=1000, device=CPU, vocabulary=300, steps=2)
     words = on_wikitext.corpus(300)
     assert int(words.train.max()) == 299
     assert len(words.validation) == 10_000

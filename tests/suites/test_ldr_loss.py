@@ -202,7 +202,7 @@ def test_cifar100_from_disk(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_cifar100")
 def test_resnet_on_cifar100_from_disk() -> None:
     data = on_cifar.noisy_fold(0, "uniform-0.6", CPU, rows=20)
-    metrics = on_cifar.train(data, "ldr_10", 0.1, epochs=1, seed=1000)
+    metrics = on_cifar.train(data, "ldr_10", 0.1, classes=100, epochs=1, seed=1000)
     assert json.dumps(metrics)
     assert len(data.train[1]) == 16
 
