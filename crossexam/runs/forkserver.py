@@ -200,9 +200,28 @@ def _send(connection: socket.socket, message: dict[str, Any]) -> None:
     connection.sendall(json.dumps(message).encode() + b"\n")
 
 
+AHEAD = frozenset(
+    (
+        "numpy",
+        "pandas",
+        "PIL",
+        "pyarrow",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "timm",
+        "torch",
+        "torchvision",
+        "transformers",
+    )
+)
+"""Packages that may be imported before a fork. Others may touch a GPU when they are imported, as kernels that are tuned
+then do, and after that no child can use it."""
+
+
 def import_ahead(modules: Iterable[str]) -> None:
-    """Import what the jobs to come will need, so that they find it there."""
-    for module in modules:
+    """Import what the jobs to come will need and may find there; the rest they import themselves."""
+    for module in (one for one in modules if one.partition(".")[0] in AHEAD):
         try:
             importlib.import_module(module)
         except ImportError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from crossexam.runs import host
+from crossexam.runs.forkserver import import_ahead
 from tests.conftest import ROOT, Sandbox
 
 
@@ -109,3 +110,12 @@ def test_trials_get_environment_and_folder_of_their_command(toy: Sandbox) -> Non
     )
     assert toy.run("run", "toy", MARK="here").returncode == 0
     assert toy.run("run", "toy", "--fresh", MARK="there").returncode == 3
+
+
+def test_only_known_libraries_are_imported_before_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of kernels may touch the GPU when it is imported, and no child of a process that did can use it."""
+    (tmp_path / "tuned_kernels.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import_ahead(["tuned_kernels", "numpy.linalg"])
+    assert "tuned_kernels" not in sys.modules
+    assert "numpy.linalg" in sys.modules
