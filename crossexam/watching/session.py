@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement, judge_paper
+from crossexam.runs.committed import committed_processors, counted_rows
+from crossexam.runs.environment import processor
 from crossexam.runs.placement import Gpu, Node, Placement, place
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical
@@ -88,21 +90,25 @@ def forecast(
 
 
 def judge(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
-    """Verdicts of all claims on the rows that the store has for the code as `project` read it, recorded there.
+    """Verdicts of all claims on the rows that there are for the code as `project` read it, recorded in the store.
 
     Of the selection only the seeds count here.
     """
     trials = plan(paper, project, Selection(seeds=selection.seeds, first_seed=selection.first_seed))
     subjects = {trial.subject: trial.experiment.name for trial in trials}
+    own, committed = store.current_rows(paper.slug, subjects), counted_rows(project.root, paper.slug)
     judgements = judge_paper(
         paper,
-        store.current_rows(paper.slug, subjects),
+        own,
         subjects,
         seeds=selection.seeds,
         first_seed=selection.first_seed,
         setting={trial.experiment.name: trial.setting for trial in trials},
         obstacles={trial.experiment.name: trial.blocked for trial in trials},
         history=lambda file: history_rows(project.root, file),
+        committed=committed,
+        processors=processors(own, store) | committed_processors(project.root, paper.slug),
+        measured=store.measured(paper.slug) | {(row.experiment, row.seed) for row in committed},
     )
     verdicts = (
         (one.claim.id, paper.series(one.claim), one.verdict, _verdict_record(one))
@@ -110,6 +116,11 @@ def judge(paper: Paper, project: Project, store: Store, selection: Selection) ->
     )  # fmt: skip
     store.add_verdicts(paper.slug, verdicts)
     return judgements
+
+
+def processors(rows: Iterable[Row], store: Store) -> dict[str, str]:
+    """{digest of an environment that rows name: its processor}, as the store knows them."""
+    return {key: processor(store.text(key)) for key in {row.environment for row in rows} if key}
 
 
 def _verdict_record(judgement: Judgement) -> dict[str, Any]:
@@ -151,4 +162,4 @@ def history_rows(root: Path, file: str) -> list[Row]:
     path = root / file
     if not path.is_file():
         raise StoreError(f"the history file {file} does not exist: mend decision.history of the claim")
-    return read_export(path.read_text(encoding="utf-8").split("\n"), file)[0]
+    return read_export(path.read_text(encoding="utf-8").split("\n"), file).rows

@@ -92,11 +92,6 @@ class Score:
     now: float
 
 
-def processor(environment: Mapping[str, Any]) -> str:
-    """What decides the bits of a trial beside its fingerprint, from the text of an environment."""
-    return ", ".join(str(environment[name]) for name in ("cpu", "capability") if name in environment)
-
-
 def generation_of(row: Row, processors: Processors) -> str:
     """All that a row's fingerprint holds except its seed, arm and parameters, and the processor."""
     return digest({**row.parts, "processor": processors.get(row.environment, "")})

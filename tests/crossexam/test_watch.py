@@ -20,7 +20,6 @@ from crossexam.watching.watch import (
     Score,
     benjamini_hochberg,
     confirmed,
-    processor,
     score,
     screened,
     series_of,
