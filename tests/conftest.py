@@ -22,6 +22,7 @@ TOML = """
 [paper]
 title = "A toy"
 arxiv = "0000.00000"
+field = "losses"
 summary = "Two and two are four."
 
 [experiment.sums]

@@ -23,7 +23,7 @@ KIND = ""
 CLASSES = {
     cls.__name__: cls
     for cls in (paper.About, paper.Artifact, paper.Claim, paper.Decision, paper.Excused, paper.Experiment, paper.Fault,
-                paper.Needs, paper.Paper, paper.Protocol, paper.Reported, *rules.RULES.values())
+                paper.Headline, paper.Needs, paper.Paper, paper.Protocol, paper.Reported, *rules.RULES.values())
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from crossexam.facts.paper import About, Artifact, Claim, Excused, Experiment, Fault, Paper, Reported
+from crossexam.facts.paper import About, Artifact, Claim, Excused, Experiment, Fault, Headline, Paper, Reported
 from crossexam.facts.problems import Key, Reader, did_you_mean
 from crossexam.facts.rules import RULES, ResourceRule, Rule, TrendRule
 from crossexam.facts.signatures import Functions, Signature
@@ -18,7 +18,7 @@ from crossexam.facts.signatures import Functions, Signature
 T = TypeVar("T")
 Table = Mapping[str, Any]
 
-TABLES = ("paper", "experiment", "artifact", "reported", "fault", "excused")
+TABLES = ("paper", "headline", "experiment", "artifact", "reported", "fault", "excused")
 GIVEN = ("arm", "seed", "device")
 """What a function is called with only if it takes it."""
 
@@ -97,9 +97,12 @@ def _read(reader: Reader, folder: Path, table: Table) -> tuple[Paper, Places]:
         if keep("fault", key, fault := reader.read(Fault, body, key))
     ]
     excused = [one for key, body in _items(reader, table, ("excused",)) if (one := reader.read(Excused, body, key))]
+    headlines = [
+        head for key, body in _items(reader, table, ("headline",)) if (head := reader.read(Headline, body, key))
+    ]
     slug = folder.name.replace("_", "-")
-    unread = About(title="", arxiv="", summary="")  # only after a refusal: no paper comes out then
-    found = (tuple(claims), tuple(reported), tuple(faults), tuple(excused))
+    unread = About(title="", arxiv="", summary="", field="theory")  # after a refusal: no paper comes out then
+    found = (tuple(claims), tuple(reported), tuple(faults), tuple(excused), tuple(headlines))
     return Paper(slug, folder, about or unread, experiments, artifacts, *found), places  # type: ignore[arg-type]
 
 
@@ -199,6 +202,31 @@ def _check_references(reader: Reader, paper: Paper, places: Places) -> None:
     for kind, field, one, ids in [*named, *(("fault", "breaks", fault.id, fault.breaks) for fault in paper.faults)]:
         for wrong in (name for name in ids if name not in known):
             reader.refuse((*places[kind, one], field), f"names {wrong!r}", did_you_mean(wrong, known))
+    if not reader.problems:  # else the places of headlines and claims that were read are not those of the file
+        _check_headlines(reader, paper, places)
+
+
+def _check_headlines(reader: Reader, paper: Paper, places: Places) -> None:
+    """Headlines rest on claims, and every claim of the abstract is in one, or marked.
+
+    A paper without any headline is let through: `crossexam check` speaks of it.
+    """
+    known, said = [claim.id for claim in paper.claims], set[str]()
+    for index, headline in enumerate(paper.headlines):
+        for wrong in (name for name in headline.claims if name not in known):
+            reader.refuse(("headline", index, "claims"), f"names {wrong!r}", did_you_mean(wrong, known))
+        if headline.says in said:
+            reader.refuse(("headline", index, "says"), "stands twice", "one headline is one sentence")
+        said.add(headline.says)
+    used = {name for headline in paper.headlines for name in headline.claims}
+    for claim in paper.claims:
+        key = places["claim", claim.id]
+        if claim.aside and (claim.id in used or claim.provenance != "abstract"):
+            why = "a headline rests on it" if claim.id in used else f"it is '{claim.provenance}'"
+            reader.refuse((*key, "aside"), f"is said of {claim.id!r}, but {why}", "remove it")
+        elif paper.headlines and claim.provenance == "abstract" and claim.id not in used and not claim.aside:
+            mend = 'name it in one, or say `aside = "why not"`'
+            reader.refuse(key, f"{claim.id!r} is of the abstract, but no headline rests on it", mend)
 
 
 def _check_claim(reader: Reader, claim: Claim, experiment: Experiment, key: Key) -> None:

@@ -29,6 +29,14 @@ SHARED = re.compile(r"baselines(\.\w+)+:\w+")
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
 
+Field = Literal[
+    "losses", "theory", "adaptation", "compression", "scaling laws", "LLM reinforcement learning", "retrieval",
+    "vision and signals", "evaluation",
+]  # fmt: skip
+"""Where papers are listed. losses: also activations and what surrounds a loss. theory: statements proved, and
+optimisation. adaptation: test-time, semi-supervised, fine-tuning. compression: quantisation, distillation, coding.
+retrieval: also recommendation and click-through rates. evaluation: calibration, scorecards, detection, benchmarks."""
+
 
 @dataclass(frozen=True)
 class Needs(Validated):
@@ -249,6 +257,8 @@ class Claim(Validated):
     """Where it is not "reproduced": what was measured, on what, what was tried."""
     version: int = 1
     """Raised by hand with every changed rule, protocol or decision, so that the change shows in the diff."""
+    aside: str = ""
+    """Why no headline rests on it, though it is in the abstract."""
 
     def flaws(self) -> Iterator[Flaw]:
         if self.rule.kind in ("level", "effect") and self.provenance not in ASSERTABLE:
@@ -263,6 +273,22 @@ class Claim(Validated):
             yield Flaw("decision.overlap", f"means nothing for '{self.rule.kind}'", "it is for order and trend")
         if self.rule.kind == "order" and self.decision.n_min < 5:
             yield Flaw("decision.n_min", "is below 5", "with fewer seeds no sign-flip test can reach p <= 0.05")
+
+
+@dataclass(frozen=True)
+class Headline(Validated):
+    """A sentence of the abstract that a reader came for, and the claims that decide it; three to six a paper."""
+
+    says: str
+    """The sentence in our words: it stands alone, symbols named, no document's numbering."""
+    claims: tuple[str, ...]
+    """The claims that decide it, of whatever tier."""
+
+    def flaws(self) -> Iterator[Flaw]:
+        if not self.claims:
+            yield Flaw("claims", "is empty", "name the claims that decide it")
+        if len(set(self.claims)) < len(self.claims):
+            yield Flaw("claims", "names a claim twice", "remove one")
 
 
 @dataclass(frozen=True)
@@ -351,8 +377,8 @@ class About(Validated):
     """Its number there."""
     summary: str
     """What it claims, in one sentence."""
-    field: str = "other"
-    """Where papers like it are listed: loss functions, calibration, distillation, ..."""
+    field: Field
+    """Where papers like it are listed."""
     venue: str = ""
     """Where it was published."""
     code: str = ""
@@ -374,6 +400,7 @@ class Paper:
     reported: tuple[Reported, ...]
     faults: tuple[Fault, ...]
     excused: tuple[Excused, ...] = ()
+    headlines: tuple[Headline, ...] = ()
 
     @property
     def package(self) -> str:

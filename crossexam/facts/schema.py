@@ -27,6 +27,7 @@ from crossexam.facts.paper import (
     Excused,
     Experiment,
     Fault,
+    Headline,
     Needs,
     Protocol,
     Reported,
@@ -53,7 +54,7 @@ def schema() -> Schema:
         "description": VALUES,
     }
     del entry["required"]  # with `values` any of them may stand there
-    arrays = {"reported": entry, "fault": _table(Fault), "excused": _table(Excused)}
+    arrays = {"headline": _table(Headline), "reported": entry, "fault": _table(Fault), "excused": _table(Excused)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "paper.toml of CrossExam",
@@ -164,6 +165,7 @@ def _first(cls: type) -> str:
 def tables() -> Iterator[tuple[str, type, tuple[str, ...]]]:
     """(how the table is written, its class, fields that are not the file's)."""
     yield "[paper]", About, ()
+    yield "[[headline]]", Headline, ()
     yield "[experiment.NAME]", Experiment, ("name",)
     yield "needs = { ... }", Needs, ()
     yield "protocol = { ... }", Protocol, ()

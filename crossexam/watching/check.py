@@ -29,6 +29,10 @@ PAGE = 150
 """Lines of a README."""
 BUDGETS = {"Python": 900, "paper.toml": 700, "tests": 200, "method.py": 300}
 """Lines of a suite that is read in one sitting."""
+HEADLINES_DUE = False
+"""Whether a suite without three to six headlines is unfinished. To be set True when every suite has them."""
+HEADLINES = range(3, 7)
+"""How many headlines a paper has."""
 ROOMS = (".py", ".toml", ".md", ".pyc")
 
 
@@ -49,12 +53,25 @@ class Remark:
 def check(paper: Paper, project: Project, rows: Sequence[Row]) -> list[Remark]:
     """All that is to be said of a suite. `rows` are the committed ones."""
     return [
+        *_headlines(paper),
         *_facts(paper),
         *_ledger(paper),
         *_readme(paper),
         *_files(paper, project.root),
         *_rows(paper, project, rows),
     ]
+
+
+def _headlines(paper: Paper) -> Iterator[Remark]:
+    """Three to six, on which every claim of the abstract has its say or is marked; the loader refuses a missing one."""
+    count, mend = len(paper.headlines), "state under [[headline]] what a reader of the abstract came for, three to six"
+    if count not in HEADLINES:
+        yield Remark("paper.toml", f"{count or 'no'} headline{'' if count == 1 else 's'}", mend, grave=HEADLINES_DUE)
+    if not count:
+        for claim in paper.claims:
+            if claim.provenance == "abstract" and not claim.aside:
+                wrong, mend = "is of the abstract and in no headline", 'name it in one, or say `aside = "why not"`'
+                yield Remark(f"claim {claim.id}", wrong, mend, grave=False)
 
 
 def _facts(paper: Paper) -> Iterator[Remark]:

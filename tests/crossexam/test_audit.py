@@ -85,6 +85,7 @@ TOML = """
 [paper]
 title = "Sums, pairs and clocks"
 arxiv = "0000.00000"
+field = "losses"
 summary = "What an audit is there for."
 
 [experiment.sums]

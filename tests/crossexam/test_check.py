@@ -10,7 +10,7 @@ from crossexam.facts.loader import load_paper
 from crossexam.facts.project import find_paper
 from crossexam.runs.committed import committed_rows
 from crossexam.runs.source import Project
-from crossexam.watching.check import Remark, check
+from crossexam.watching.check import HEADLINES_DUE, Remark, check
 from tests.conftest import ROOT, TOML, Sandbox
 
 
@@ -32,6 +32,18 @@ def test_an_unfinished_suite_is_told_all_that_is_missing(sandbox: Sandbox) -> No
 def test_full_tier_may_be_absent_with_a_reason(sandbox: Sandbox) -> None:
     stated = TOML.replace("[paper]\n", '[paper]\nno_full = "All of it is mathematics."\n')
     assert not any("full tier" in one.wrong for one in remarks(sandbox, stated))
+
+
+def test_missing_headlines_and_claims_of_the_abstract_are_remarks(sandbox: Sandbox) -> None:
+    told = {one.wrong: one.grave for one in remarks(sandbox, TOML.replace('"derived"', '"abstract"'))}
+    assert told["no headlines"] is HEADLINES_DUE
+    assert told["is of the abstract and in no headline"] is False
+    one = '\n[[headline]]\nsays = "Number {}."\nclaims = ["two-and-two"]\n'
+    some = {count: TOML + "".join(one.format(index) for index in range(count)) for count in (1, 3, 6, 7)}
+    counted = {
+        count: [r.wrong for r in remarks(sandbox, text) if "headline" in r.wrong] for count, text in some.items()
+    }
+    assert counted == {1: ["1 headline"], 3: [], 6: [], 7: ["7 headlines"]}
 
 
 def test_experiment_without_a_claim(sandbox: Sandbox) -> None:

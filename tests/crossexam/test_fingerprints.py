@@ -16,6 +16,7 @@ TOML = """
 [paper]
 title = "Two experiments"
 arxiv = "0000.00000"
+field = "losses"
 summary = "They use different things."
 
 [experiment.focal]

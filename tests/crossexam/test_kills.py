@@ -22,6 +22,7 @@ TOML = f"""
 [paper]
 title = "Many short trials"
 arxiv = "0000.00000"
+field = "losses"
 summary = "Something to kill."
 
 [artifact.base]

@@ -92,6 +92,40 @@ def test_number_is_asserted_only_with_provenance_and_a_telling_margin(
     assert any(expected in line for line in refusals(sandbox, TOML + LEVEL.replace(old, new)))
 
 
+HEADLINE = """
+[[headline]]
+says = "Sums are sums."
+claims = ["two-and-two"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (TOML + HEADLINE.replace("two-and-two", "two-and-to"), "headline[0].claims names 'two-and-to' -> did you mean"),
+        (TOML + HEADLINE.replace('["two-and-two"]', "[]"), "headline[0].claims is empty"),
+        (TOML + HEADLINE.replace('["two-and-two"]', '["two-and-two", "two-and-two"]'), "names a claim twice"),
+        (TOML + HEADLINE.replace('claims = ["two-and-two"]', ""), "headline[0].claims is missing"),
+        (TOML + HEADLINE + HEADLINE, "headline[1].says stands twice"),
+        (TOML + HEADLINE + LEVEL.replace("paper-text", "abstract"), "is of the abstract, but no headline rests on it"),
+        (TOML + 'aside = "trivial"\n' + HEADLINE, "is said of 'two-and-two', but a headline rests on it"),
+        (TOML + 'aside = "trivial"\n', "is said of 'two-and-two', but it is 'derived'"),
+        (TOML.replace('field = "losses"', 'field = "loss functions"'), "paper.field is 'loss functions' -> "),
+    ],
+)
+def test_headlines_rest_on_claims_and_claims_of_the_abstract_are_in_one(
+    sandbox: Sandbox, text: str, expected: str
+) -> None:
+    assert any(expected in line for line in refusals(sandbox, text))
+
+
+def test_headlines_are_read_and_a_claim_of_the_abstract_may_stand_aside(sandbox: Sandbox) -> None:
+    aside = LEVEL.replace("paper-text", "abstract") + 'aside = "It is about speed."\n'
+    paper = load(sandbox, TOML + aside + HEADLINE)
+    assert [(one.says, one.claims) for one in paper.headlines] == [("Sums are sums.", ("two-and-two",))]
+    assert load(sandbox, TOML + LEVEL.replace("paper-text", "abstract")).headlines == ()  # `check` speaks of it
+
+
 def test_ledger_does_not_assert_what_nobody_has_seen(sandbox: Sandbox) -> None:
     entry = """
 [[reported]]

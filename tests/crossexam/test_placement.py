@@ -19,7 +19,7 @@ TOML = """
 title = "Toy"
 arxiv = "0000.00000"
 summary = "Nothing."
-field = "testing"
+field = "losses"
 
 [experiment.small]
 tier = "exact"

@@ -31,7 +31,7 @@ TOML = f"""
 title = '''A title with {WICKED} & "quotes"'''
 arxiv = "0000.00000"
 summary = '''Summary {WICKED}'''
-field = "testing"
+field = "losses"
 
 [experiment.arms]
 tier = "exact"

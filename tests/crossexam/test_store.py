@@ -183,7 +183,7 @@ def test_locks_exclude_other_processes_and_die_with_them(tmp_path: Path) -> None
 
 def test_two_runs_at_once_share_the_work(sandbox: Sandbox) -> None:
     toml = (
-        '[paper]\ntitle = "t"\narxiv = "0"\nsummary = "s"\n[experiment.e]\ntier = "exact"\nseeds = 6\n'
+        '[paper]\ntitle = "t"\narxiv = "0"\nfield = "losses"\nsummary = "s"\n[experiment.e]\ntier = "exact"\nseeds = 6\n'
         '[[experiment.e.claim]]\nid = "c"\nsays = "s"\nwhere = "w"\nprovenance = "derived"\n\n'
         'rule = { kind = "exact", metric = "m", target = 1 }\n'
     )

@@ -22,6 +22,7 @@ TOML = f"""
 [paper]
 title = "Misbehaviour"
 arxiv = "0000.00000"
+field = "losses"
 summary = "Every way to end."
 
 [experiment.misbehave]
@@ -202,6 +203,7 @@ ARTIFACT_TOML = """
 [paper]
 title = "Shared work"
 arxiv = "0000.00000"
+field = "losses"
 summary = "One artifact, two arms."
 
 [artifact.weights]
@@ -301,6 +303,7 @@ RANDOM_TOML = """
 [paper]
 title = "Randomness"
 arxiv = "0000.00000"
+field = "losses"
 summary = "Seeds are seeds."
 
 [experiment.draws]

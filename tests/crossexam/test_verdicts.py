@@ -242,7 +242,7 @@ def paper_with(*rules: Rule, arms: tuple[str, ...] = ("method", "base"), seeds: 
     )
     from pathlib import Path
 
-    return Paper("toy", Path("toy"), About("t", "0", "s"), {"e": experiment}, {}, claims, (), ())
+    return Paper("toy", Path("toy"), About("t", "0", "s", "losses"), {"e": experiment}, {}, claims, (), ())
 
 
 def rows_of(values: dict[str, list[Any]], setting: str = "here", **params: Any) -> list[Row]:

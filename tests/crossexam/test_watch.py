@@ -190,6 +190,7 @@ NIGHTLY = """
 [paper]
 title = "Watched"
 arxiv = "0000.00000"
+field = "losses"
 summary = "Something that may move."
 
 [experiment.draws]
