@@ -81,9 +81,12 @@ def speaking(
         processors: {digest of an environment: processor}. Those that are unknown count as one.
     """
     groups: dict[tuple[str, str], Group] = {}
+    own = list(own)
+    here = {row.setting: processors[row.environment] for row in own if row.environment in processors}
     for rows, mine in ((committed, False), (own, True)):
         for row in rows:
-            key = row.setting, processors.get(row.environment, "")
+            # A trial that was killed has not told where it ran; one of this machine ran where its others did.
+            key = row.setting, processors.get(row.environment, here.get(row.setting, "") if mine else "")
             groups.setdefault(key, Group(*key)).add(row, own=mine)
 
     def rank(group: Group) -> tuple[bool, int, bool, bool, str]:

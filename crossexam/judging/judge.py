@@ -92,7 +92,8 @@ class Evidence:
             everything = len(self.experiment.arms) * len(self.experiment.grid()) * len(self.seeds)
             lacking = f"arm '{arm}' has {there} of {len(self.seeds)} seeds"
             raise Unjudgeable(
-                "incomplete", f"{len(self.rows)} of {everything} trials of '{self.experiment.name}' are there; {lacking}"
+                "incomplete",
+                f"{len(self.rows)} of {everything} trials of '{self.experiment.name}' are there; {lacking}",
             )
         return found
 
@@ -157,7 +158,11 @@ def judge_paper(
         experiment = paper.experiments[name]
         wanted = experiment.seed_range(seeds, first_seed)
         mine, theirs = (
-            [row for row in some.get(name, []) if row.seed in wanted and (not environments or row.device in environments)]
+            [
+                row
+                for row in some.get(name, [])
+                if row.seed in wanted and (not environments or row.device in environments)
+            ]
             for some in (own, others)
         )
         trials = len(experiment.arms) * len(experiment.grid()) * len(wanted)
@@ -170,10 +175,11 @@ def judge_paper(
     def absent(name: str) -> tuple[State, str]:
         """Why there are no rows of an experiment, and what to do."""
         obstacle = (obstacles or {}).get(name, "")
+        tier = " --tier full" if paper.experiments[name].tier == "full" else ""
+        command = f"`crossexam run {paper.slug}{tier} -k {name}`"
         if any((name, seed) in measured for seed in paper.experiments[name].seed_range(seeds, first_seed)):
-            again = f"`crossexam run {paper.slug} -k {name}` measures it again"
-            return "outdated", f"its rows are of older code: {obstacle or again}"
-        return ("blocked", obstacle) if obstacle else ("not run", f"`crossexam run {paper.slug} -k {name}`")
+            return "outdated", f"its rows are of older code: {obstacle or f'{command} measures it again'}"
+        return ("blocked", obstacle) if obstacle else ("not run", command)
 
     judgements = []
     for claim in paper.claims:

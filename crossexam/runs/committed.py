@@ -32,9 +32,14 @@ def counted_rows(root: Path, slug: str = "*") -> list[Row]:
     return [] if os.environ.get(OWN) else sorted(committed_rows(root, slug), key=lambda row: row.started)
 
 
+def committed_texts(root: Path, slug: str = "*") -> dict[str, Any]:
+    """The environments that committed rows name, by their digests."""
+    return {key: text for export in _exports(root, slug) for key, text in export.texts.items()}
+
+
 def committed_processors(root: Path, slug: str = "*") -> dict[str, str]:
     """{digest of an environment that committed rows name: its processor}."""
-    return {key: processor(text) for export in _exports(root, slug) for key, text in export.texts.items()}
+    return {key: processor(text) for key, text in committed_texts(root, slug).items()}
 
 
 def committed_builds(root: Path, slug: str = "*") -> Builds:

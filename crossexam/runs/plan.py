@@ -193,7 +193,7 @@ def _lacking(needs: Needs, slug: str) -> Iterator[str]:
     if needs.gpu_memory_gib > 0 and not gpu_name():
         yield (
             f"needs CUDA with {needs.gpu_memory_gib:g} GiB: on such a machine run "
-            f"`python -m crossexam run {slug} --tier full --export rows.jsonl`, then here `crossexam import rows.jsonl`"
+            f"`python -m crossexam run {slug} --tier full -o rows.jsonl`, then here `crossexam import rows.jsonl`"
         )
     for name in needs.sets:
         try:

@@ -63,10 +63,10 @@ class Runner:
     start_executor: Callable[[set[str]], Executor]
     listener: Listener = lambda progress: None
     fresh: bool = False
-    costs: Costs = field(default_factory=Costs)
-    """What jobs took before; what they take now is added."""
     until: float = math.inf
     """When it stops (by `time.monotonic`): what is not finished then has no row."""
+    costs: Costs = field(default_factory=Costs)
+    """What jobs took before; what they take now is added."""
 
     def run(self, trials: Sequence[Trial], committed: Mapping[str, Row] | None = None) -> list[Row]:
         """Rows for all trials (that ended in time), in order. Interrupting it loses only what was in flight.

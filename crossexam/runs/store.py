@@ -76,7 +76,9 @@ class Export:
         for key in sorted({row.environment for row in self.rows if row.environment}):
             yield canonical({"kind": "environment", "id": key, "body": self.texts.get(key, {})})
         for (paper, artifact, device), seconds in sorted(self.builds.items()):
-            yield canonical({"kind": "build", "paper": paper, "artifact": artifact, "device": device, "seconds": seconds})
+            yield canonical(
+                {"kind": "build", "paper": paper, "artifact": artifact, "device": device, "seconds": seconds}
+            )
         for row in self.rows:
             yield canonical({"kind": "row", **row.as_json()})
 
@@ -211,9 +213,7 @@ class Store:
 
     def measured(self, paper: str) -> set[tuple[str, int]]:
         """(experiment, seed) of all finished rows of a paper, of whatever code."""
-        query = (
-            "SELECT DISTINCT experiment, json_extract(body, '$.seed') FROM rows WHERE paper = ? AND health = 'done'"
-        )
+        query = "SELECT DISTINCT experiment, json_extract(body, '$.seed') FROM rows WHERE paper = ? AND health = 'done'"
         return {(experiment, seed) for experiment, seed in self._connection.execute(query, (paper,))}
 
     def finished(self, fingerprints: Iterable[str]) -> set[str]:

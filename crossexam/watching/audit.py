@@ -22,7 +22,7 @@ from typing import Any
 from crossexam.facts.paper import Claim, Experiment, Paper
 from crossexam.facts.rules import PairedRule, ResourceRule
 from crossexam.judging.judge import Judgement, judge_paper
-from crossexam.runs.environment import processor, commit
+from crossexam.runs.environment import commit, processor
 from crossexam.runs.executors import Executor, LocalExecutor
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical, digest

@@ -182,7 +182,9 @@ def _headline_waits(paper: Paper, experiment: Experiment, since: Mapping[str, st
 
 def _jobs(trials: Sequence[Trial], store: Store) -> dict[str, Trial | Build]:
     """Trials, and the artifacts that must be built for them first."""
-    builds = {build.fingerprint: build for trial in trials for build in trial.builds if not build.file(store.folder).is_file()}
+    builds = {
+        build.fingerprint: build for trial in trials for build in trial.builds if not build.file(store.folder).is_file()
+    }
     return {**builds, **{trial.fingerprint: trial for trial in trials}}
 
 

@@ -49,7 +49,7 @@ class Comparison:
 
 
 def side(name: str, root: Path, store: Store) -> list[Row]:
-    """The rows that a name means: a file; a machine class, of own and committed rows; a commit of own ones, or its files.
+    """The rows that a name means: a file; a machine class, own and committed; a commit, own or its files.
 
     Raises StoreError where it means none of these.
     """

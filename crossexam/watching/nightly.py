@@ -299,7 +299,7 @@ def junit(night: Night) -> str:
         if text := surprises.get(f"{slug}/{claim}"):
             ElementTree.SubElement(case, "failure", message=text)
             failures += 1
-        elif outcome in ("blocked", "error", "timeout"):
+        elif outcome in ("blocked", "not run", "incomplete", "outdated", "error", "timeout"):
             ElementTree.SubElement(case, "skipped", message=outcome)
     others: list[tuple[str, str, str]] = [
         *(("change", one.what, _sentence(one)) for one in night.changes if one.confirmed),

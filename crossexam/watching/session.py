@@ -14,9 +14,10 @@ from crossexam.runs.committed import committed_processors, counted_rows
 from crossexam.runs.environment import processor
 from crossexam.runs.placement import Gpu, Node, Placement, place
 from crossexam.runs.plan import Selection, Trial, plan
-from crossexam.runs.rows import Row, canonical
+from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store, StoreError, read_export
+from crossexam.watching.choice import Choice, costs_of
 
 if TYPE_CHECKING:  # judging waits neither for what runs trials nor for what audits
     from crossexam.runs.executors import Executor
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # judging waits neither for what runs trials nor for what aud
 class Settings:
     """How a run is to be done."""
 
-    selection: Selection
     jobs: int
     fresh: bool = False
     inline: bool = False
@@ -44,14 +44,13 @@ def default_jobs() -> int:
 
 
 def run_papers(
-    papers: Sequence[Paper], project: Project, store: Store, settings: Settings, listener: Listener
+    project: Project, store: Store, choice: Choice, settings: Settings, listener: Listener
 ) -> list[tuple[Trial, Row]]:
-    """Run the selected trials of the papers and return each with its row."""
+    """Run what was chosen and return each trial with its row."""
     from crossexam.runs.executors import InlineExecutor, LocalExecutor
     from crossexam.runs.runner import Runner
 
     root = project.root
-    trials = [trial for paper in papers for trial in plan(paper, project, settings.selection)]
 
     def start(modules: set[str]) -> Executor:
         if settings.cluster:
@@ -60,8 +59,8 @@ def run_papers(
             return RayExecutor(root, modules, settings.cluster, settings.gpu)
         return InlineExecutor(root) if settings.inline else LocalExecutor(root, modules, settings.jobs)
 
-    runner = Runner(store, project, start, listener, settings.fresh)
-    return list(zip(trials, runner.run(trials), strict=True))
+    runner = Runner(store, project, start, listener, settings.fresh, costs=choice.costs)
+    return list(zip(choice.trials, runner.run(choice.trials, choice.committed), strict=True))
 
 
 def forecast(
@@ -73,20 +72,13 @@ def forecast(
     gpu: Gpu | None,
 ) -> Placement:
     """Where trials without a row would run, and for how long: as long as the last of their kind, else their limit."""
-    waiting, seconds = [], {}
+    waiting = []
     for paper in papers:
-        for row in store.rows(paper.slug):
-            if row.health == "done":
-                seconds[paper.slug, row.experiment, row.arm, canonical(row.params)] = row.seconds
         trials = plan(paper, project, selection)
         done = store.finished(trial.fingerprint for trial in trials)
         waiting += [trial for trial in trials if not trial.blocked and trial.fingerprint not in done]
-
-    def minutes(trial: Trial) -> float:
-        known = seconds.get((trial.paper.slug, trial.experiment.name, trial.arm, canonical(trial.params)))
-        return trial.experiment.needs.minutes if known is None else known / 60
-
-    return place(waiting, nodes, gpu, minutes)
+    costs = costs_of(papers, project, store)
+    return place(waiting, nodes, gpu, lambda trial: costs.seconds(trial) / 60)
 
 
 def judge(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:

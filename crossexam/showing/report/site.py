@@ -16,7 +16,7 @@ import jinja2
 
 from crossexam.facts.paper import TIERS, Experiment, Paper
 from crossexam.judging.judge import Judgement, judge_paper
-from crossexam.runs.committed import committed_audits, committed_rows
+from crossexam.runs.committed import committed_audits
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
@@ -61,8 +61,7 @@ class PaperPage:
 
     def shown(self, one: Judgement) -> str:
         """A claim's verdict; without one, whether it only has to be run again, or cannot be run here."""
-        outdated = one.health == "blocked" and one.claim.experiment in self.measured
-        return one.verdict or ("outdated" if outdated else "blocked")
+        return one.verdict or ("outdated" if one.health == "outdated" else "blocked")
 
     @property
     def findings(self) -> list[Judgement]:
@@ -128,18 +127,24 @@ class Site:
 
 def gather(
     papers: Sequence[Paper], project: Project, rows: Iterable[Row], audits: Mapping[str, Mapping[str, Any]],
-    history: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    history: Mapping[str, Sequence[Mapping[str, str]]] | None = None, *, committed: Sequence[Row] = (),
+    processors: Mapping[str, str] | None = None,
 ) -> Site:  # fmt: skip
-    """The site of some papers; rows of older code are left out."""
+    """The site of some papers; rows of older code are left out. `rows` are this machine's, as for `judge_paper`."""
     by_paper: dict[str, list[Row]] = {}
     for row in rows:
         by_paper.setdefault(row.paper, []).append(row)
+    others: dict[str, list[Row]] = {}
+    for row in committed:
+        others.setdefault(row.paper, []).append(row)
     return Site(
         tuple(
             _page(
                 paper,
                 project,
                 by_paper.get(paper.slug, []),
+                others.get(paper.slug, []),
+                processors or {},
                 audits.get(paper.slug),
                 (history or {}).get(paper.slug, ()),
             )
@@ -149,13 +154,17 @@ def gather(
 
 
 def _page(
-    paper: Paper, project: Project, rows: Sequence[Row], audit: Mapping[str, Any] | None,
-    history: Sequence[Mapping[str, str]],
+    paper: Paper, project: Project, own: Sequence[Row], committed: Sequence[Row], processors: Mapping[str, str],
+    audit: Mapping[str, Any] | None, history: Sequence[Mapping[str, str]],
 ) -> PaperPage:  # fmt: skip
     trials = plan(paper, project, Selection())
     subjects = {trial.subject: trial.experiment.name for trial in trials}
     obstacles = {trial.experiment.name: trial.blocked for trial in trials}
-    judgements = judge_paper(paper, rows, subjects, obstacles=obstacles)
+    rows = sorted({row.fingerprint: row for row in (*committed, *own)}.values(), key=lambda row: row.started)
+    measured = {(row.experiment, row.seed) for row in rows}
+    judgements = judge_paper(
+        paper, own, subjects, obstacles=obstacles, committed=committed, processors=processors, measured=measured
+    )
     current = tuple(row for row in rows if row.subject in subjects and row.health == "done")
     return PaperPage(
         paper,
@@ -168,15 +177,14 @@ def _page(
     )
 
 
-def sources(root: Path, store: Store, papers: Sequence[Paper]) -> tuple[list[Row], dict[str, dict[str, Any]]]:
-    """Rows of the store and committed ones, each once, oldest first; the last audit of each paper."""
-    rows, audits = list(committed_rows(root)), committed_audits(root)
-    found = {row.id: row for row in [*rows, *store.rows()]}
+def last_audits(root: Path, store: Store, papers: Sequence[Paper]) -> dict[str, dict[str, Any]]:
+    """The last audit of each paper, of the store or committed."""
+    audits = committed_audits(root)
     for paper in papers:
         kept = store.audit(paper.slug)
         if kept and kept["at"] >= audits.get(paper.slug, {"at": ""})["at"]:
             audits[paper.slug] = kept
-    return sorted(found.values(), key=lambda row: row.started), audits
+    return audits
 
 
 def build(site: Site, root: Path, out: Path, kept: Path, jobs: int) -> int:
