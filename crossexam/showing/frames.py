@@ -12,6 +12,7 @@ from crossexam.facts.project import find_paper, project_root, results_folder, su
 from crossexam.runs.committed import committed_texts, counted_rows
 from crossexam.runs.environment import processor
 from crossexam.runs.plan import Selection, plan
+from crossexam.runs.rows import Row, canonical
 from crossexam.runs.source import Project
 from crossexam.runs.store import Export, Store, StoreError
 
@@ -58,7 +59,7 @@ def table_of(export: Export, committed: Collection[str]) -> pd.DataFrame:
             "processor": processors.get(row.environment, ""), "started": row.started,
             "committed": row.id in committed, "fingerprint": row.fingerprint,
         }
-        for row in export.rows
+        for row in sorted(export.rows, key=_order)
     ]  # fmt: skip
     names = dict.fromkeys(name for record in records for name in record)
     order = ("paper", "experiment", "tier", "arm", "seed", "params.", "health", "metrics.")
@@ -67,6 +68,10 @@ def table_of(export: Export, committed: Collection[str]) -> pd.DataFrame:
         return next((number for number, start in enumerate(order) if name.startswith(start)), len(order))
 
     return pd.DataFrame.from_records(records, columns=sorted(names, key=place))
+
+
+def _order(row: Row) -> tuple[str, str, str, str, int, str]:
+    return row.paper, row.experiment, row.arm, canonical(row.params), row.seed, row.started
 
 
 def verdicts(paper: str = "") -> pd.DataFrame:
