@@ -73,6 +73,11 @@ def processor_here() -> str:
     return f"{_cpu_model()}, {_capability()}"
 
 
+def default_jobs() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def commit(root: Path) -> str:
     """The project's commit, with a digest of changed and of untracked code; "" outside git."""

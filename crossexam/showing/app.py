@@ -18,6 +18,7 @@ from crossexam import __version__
 from crossexam.facts.paper import TIERS, Paper, Tier
 from crossexam.facts.problems import BadFile, did_you_mean
 from crossexam.facts.project import find_paper, project_root, results_folder, suite_folders
+from crossexam.runs.environment import default_jobs
 from crossexam.runs.plan import Selection
 from crossexam.runs.store import Store
 
@@ -150,11 +151,9 @@ def telling(status: int) -> Iterator[None]:
 
 
 def workers(jobs: int | None) -> int:
-    from crossexam.watching import session
-
     if jobs is not None and jobs < 1:
         raise BadUsage(f"--jobs {jobs}: at least 1")
-    return jobs or session.default_jobs()
+    return jobs or default_jobs()
 
 
 def _selection(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | None) -> Selection:

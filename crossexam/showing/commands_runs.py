@@ -13,7 +13,7 @@ import click
 from crossexam.facts.paper import TIERS, Paper
 from crossexam.facts.project import find_paper, project_root, suite_folders
 from crossexam.runs.committed import OWN, committed_builds, committed_texts, counted_rows
-from crossexam.runs.environment import gpu_name, processor
+from crossexam.runs.environment import default_jobs, gpu_name, processor
 from crossexam.runs.host import WARM, stop_warm, warm_minutes
 from crossexam.runs.placement import Gpu
 from crossexam.runs.plan import Selection, Trial, plan
@@ -58,15 +58,12 @@ def plan_trials(papers: Slugs, selection: Selection, as_json: bool) -> int:
 
 
 def _plan(papers: Slugs, selection: Selection, minutes: float | None, *, fresh: bool, as_json: bool) -> int:
-    from crossexam.watching import session
     from crossexam.watching.choice import choose
 
     root = project_root()
     chosen = chosen_papers(root, papers)
     with open_store(root) as store:
-        choice = choose(
-            chosen, Project(root), store, selection, session.default_jobs(), full_minutes=minutes, fresh=fresh
-        )
+        choice = choose(chosen, Project(root), store, selection, default_jobs(), full_minutes=minutes, fresh=fresh)
     _refuse_empty(choice, selection.keyword)
     if as_json:
         print_json([show_runs.trial_record(trial, choice) for trial in choice.trials])

@@ -127,7 +127,9 @@ def _readme(paper: Paper) -> Iterator[Remark]:
     if f"suites.{paper.folder.name}" not in text or not re.search(r"```python\n.*?```", text, re.S):
         yield Remark("README.md", "has no snippet", f"show how to use suites.{paper.folder.name} in one's own code")
     if BEGIN not in text or with_file_map(text, paper.folder) != text:
-        mend = f"put `{BEGIN}` and `{END}` where it belongs, then crossexam report --status"
+        mend = "crossexam report --status"
+        if BEGIN not in text:
+            mend = f"put `{BEGIN}` and `{END}` where it belongs, then {mend}"
         yield Remark("README.md", "has no fresh map of the suite's files", mend)
     if len(text.splitlines()) >= PAGE:
         yield Remark("README.md", f"has {len(text.splitlines())} lines", "keep it to a page")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +35,6 @@ class Settings:
     """The address of a Ray cluster: "auto", "ray://host:10001", or "local" to start one here."""
     gpu: Gpu | None = None
     """The cluster's GPU."""
-
-
-def default_jobs() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_papers(

@@ -205,11 +205,37 @@ def test_new_suite_runs_and_its_test_passes(sandbox: Sandbox) -> None:
     (sandbox.root / "suites" / "__init__.py").touch()
     assert sandbox.run("new", "my-paper").returncode == 0
     assert sandbox.run("run", "my-paper").returncode == 0
+    assert "2 passed" in suite_tests(sandbox)
+
+
+def test_each_piece_of_a_new_suite_can_be_replaced_alone(sandbox: Sandbox) -> None:
+    """Method, README, claims: whatever comes first, the toy and the tests stay green; then the toy goes."""
+    (sandbox.root / "suites" / "__init__.py").touch()
+    assert sandbox.run("new", "my-paper").returncode == 0
+    folder = sandbox.root / "suites" / "my_paper"
+    (folder / "method.py").write_text('"""total = a + b"""\n\n\ndef add(a, b):\n    return a + b\n')
+    assert sandbox.run("run", "my-paper").returncode == 0 and "2 passed" in suite_tests(sandbox)
+    snippet = "".join((folder / "README.md").read_text().split("```python\n")[1].split("```")[:1])
+    assert subprocess.run([sys.executable, "-c", snippet], cwd=sandbox.root, check=False).returncode == 0
+    toml = (folder / "paper.toml").read_text()
+    own = TOML.split("[experiment.sums]")[1]
+    (folder / "paper.toml").write_text(f"{toml}\n[experiment.sums]{own}")
+    experiments = (folder / "experiments.py").read_text()
+    (folder / "experiments.py").write_text(experiments + CODE.replace("suites.toy", "suites.my_paper"))
+    assert sandbox.json("judge", "my-paper")[0]["verdict"] == "reproduced"
+    assert sandbox.run("run", "my-paper").returncode == 0 and "2 passed" in suite_tests(sandbox)
+    (folder / "toy.py").unlink()
+    (folder / "paper.toml").write_text(TOML)
+    (folder / "experiments.py").write_text(CODE.replace("suites.toy", "suites.my_paper"))
+    assert sandbox.run("run", "my-paper").returncode == 0
+
+
+def suite_tests(sandbox: Sandbox) -> str:
     test = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--rootdir", ".", "tests"], cwd=sandbox.root,
         env=sandbox.environment(PYTHONPATH=f"{sandbox.root}{os.pathsep}{ROOT}"), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "2 passed" in test.stdout, test.stdout + test.stderr
+    return test.stdout + test.stderr
 
 
 def test_json_of_a_run_is_parseable_and_complete(toy: Sandbox) -> None:
