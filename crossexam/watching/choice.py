@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crossexam.facts.paper import Experiment, Paper
-from crossexam.runs.committed import committed_builds, committed_processors, counted_rows
+from crossexam.runs.committed import committed_builds, committed_processors, committed_rows, counted_rows
 from crossexam.runs.costs import Costs, wall_seconds
 from crossexam.runs.environment import processor_here
 from crossexam.runs.plan import Build, Selection, Trial, plan
@@ -111,8 +111,8 @@ def choose(
 
 
 def costs_of(papers: Sequence[Paper], project: Project, store: Store) -> Costs:
-    """What trials and artifacts took before: committed rows, then those of this machine."""
-    rows = [row for paper in papers for row in counted_rows(project.root, paper.slug)]
+    """What trials and artifacts took before: committed rows, whether or not they count here, then this machine's."""
+    rows = [row for paper in papers for row in committed_rows(project.root, paper.slug)]
     slugs = [paper.slug for paper in papers]
     builds = {key: value for slug in slugs for key, value in committed_builds(project.root, slug).items()}
     return Costs([*rows, *store.rows(*slugs)], builds | store.builds(*slugs))
