@@ -6,7 +6,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,8 @@ class Judgement:
     seeds: tuple[int, ...] = ()
     registered: Registered = "unknown"
     """Whether its rule, decision and protocol stood before its rows: in that case nothing was fitted to the outcome."""
+    rows: tuple[Row, ...] = field(default=(), repr=False, compare=False)
+    """The rows of its experiment that it was judged on."""
 
     @property
     def as_expected(self) -> bool | None:
@@ -157,7 +159,8 @@ def judge_paper(
         known = evidence(claim.experiment, claim.decision.environments)
         absent = (obstacles or {}).get(claim.experiment) or "not run yet"
         judgement = _judge(claim, known, absent, history)
-        judgements.append(replace(judgement, registered=registered(claim, paper.series(claim), known.rows)))
+        stood = registered(claim, paper.series(claim), known.rows)
+        judgements.append(replace(judgement, registered=stood, rows=known.rows))
     return _correct(paper, judgements)
 
 

@@ -11,14 +11,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import TIERS, Paper
-from crossexam.facts.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
+from crossexam.judging import words
 from crossexam.runs.plan import Trial
 from crossexam.runs.rows import Row
+from crossexam.showing import show_headlines
 from crossexam.showing.terminal import Part, Styled, bold, say, table
 
 if TYPE_CHECKING:
     from crossexam.judging.decide import Finding
     from crossexam.judging.judge import Judgement
+    from crossexam.judging.numbers import Numbers
     from crossexam.runs.placement import Placement
     from crossexam.runs.runner import Progress
     from crossexam.runs.why import Explanation
@@ -29,24 +31,42 @@ if TYPE_CHECKING:
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
 
-def papers(loaded: Sequence[Paper]) -> None:
-    rows = []
-    for paper in loaded:
-        tiers = Counter(paper.tier(claim) for claim in paper.claims)
-        rows.append((paper.slug, *(str(tiers[tier]) for tier in TIERS), paper.about.title))
-    table(rows, ("paper", *TIERS, "title"))
+def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None, *, everything: bool = False) -> None:
+    """A paper in one minute: headlines, use, links, its claims; checks of ours in a line, unless `everything`."""
+    from crossexam.judging.numbers import Numbers
+    from crossexam.judging.standing import LEDGER, SEALS, is_check, standing
 
-
-def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None) -> None:
+    found = standing(loaded, judgements)
     say(bold(loaded.about.title))
-    facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.code]
+    facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.field]
     say(" · ".join(filter(None, facts)))
     say(loaded.about.summary)
-    verdicts(loaded, judgements, [])
-    states = Counter(item.state for item in loaded.reported)
-    say(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
+    if found.headlines:
+        say()
+        say(bold("Headlines"))
+        show_headlines.headlines(found.headlines)
+    show_headlines.use(loaded)
+    numbers = Numbers(loaded, judgements)
+    for title, ours in (("Claims of the paper", False), ("Checks of the implementation", True)):
+        group = [one for one in judgements if is_check(one.claim) is ours]
+        counts = _counted(found.checks if ours else found.claims)
+        if group and (everything or not ours):
+            say()
+            say(bold(title), f": {counts}")
+            _claims(loaded, group, numbers)
+        elif group:
+            say()
+            say(bold(title), f": {counts}. Each: crossexam show {loaded.slug} --all")
+    say()
+    say(f"Reported numbers: {_counted({LEDGER[state]: n for state, n in found.ledger.items()}) or 'none listed'}.")
+    stood = {SEALS[name]: count for name, count in found.registered.items()}
+    say(f"Rules of the verdicts: {_counted(stood) or 'no verdict yet'}.")
     say(audit_line(audited) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
     say(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
@@ -88,32 +108,66 @@ def placement_record(found: Placement) -> dict[str, Any]:
     return {"nodes": loads, "minutes": found.minutes, "impossible": dict(found.impossible)}
 
 
-def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str]) -> None:
-    """One line per claim, then what needs words: findings, surprises, what is blocked."""
-    rows = [
-        (one.claim.id, loaded.tier(one.claim), reported(one.claim.rule), measured(one), criterion(one.claim.rule),
-         _verdict(one))
-        for one in judgements
-    ]  # fmt: skip
+def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str], every: Sequence[Judgement]) -> None:
+    """The headlines, then a line per claim, those of the paper before checks of ours; then what needs words.
+
+    Args:
+        judgements: those that were selected.
+        every: all of the paper, on which headlines and totals rest.
+    """
+    from crossexam.judging.headlines import judge_headlines
+    from crossexam.judging.numbers import Numbers
+    from crossexam.judging.standing import is_check, standing
+
+    numbers, headlines = Numbers(loaded, every), judge_headlines(loaded, every)
+    found = standing(loaded, judgements)
     say()
     say(bold(loaded.slug), f": {loaded.about.title}")
-    table(rows, ("claim", "tier", "reported", "measured", "rule", "verdict"))
+    show_headlines.headlines(headlines)
+    for title, ours in (("Claims of the paper", False), ("Checks of the implementation", True)):
+        if group := [one for one in judgements if is_check(one.claim) is ours]:
+            say()
+            say(bold(title))
+            _claims(loaded, group, numbers)
+    for claim_id in moved:
+        say(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
+    surprises = sum(one.as_expected is False for one in judgements)
+    counts = [
+        f"{title}: {_counted(some)}" for title, some in (("claims", found.claims), ("checks", found.checks)) if some
+    ]
+    closing = f"{surprises} not as expected" if surprises else "all verdicts as expected"
+    if not any(one.verdict for one in judgements):
+        closing = "no verdict yet"
+    say(f"{loaded.slug}: {'; '.join(counts) or 'no claims selected'}; {closing}.")
+
+
+def _claims(loaded: Paper, judgements: Sequence[Judgement], numbers: Numbers) -> None:
+    """One line per claim, then what needs words: surprises, findings, failures, what is blocked."""
+    rows = [
+        (one.claim.id, loaded.tier(one.claim), words.reported(one.claim.rule), words.measured(one),
+         words.criterion(one.claim.rule), one.registered if one.verdict else "", _verdict(one))
+        for one in judgements
+    ]  # fmt: skip
+    header = ("claim", "tier", "reported", "measured", "rule", "registered", "verdict")
+    spare = ("rule", "reported", "tier", "registered", "measured")
+    empty = tuple(name for index, name in enumerate(header) if not any(row[index] for row in rows))
+    kept = [index for index, name in enumerate(header) if name not in empty]
+    table(
+        [[row[index] for index in kept] for row in rows],
+        [header[i] for i in kept],
+        [n for n in spare if n not in empty],
+    )
     for one in judgements:
+        why = words.why(one)
         if one.as_expected is False:
-            say(bold(one.claim.id), f": expected '{one.claim.expected}', judged '{one.verdict}'. {_why(one)}")
+            say(bold(one.claim.id), f": expected '{one.claim.expected}', judged '{one.verdict}'. {why}")
         elif one.claim.finding and one.verdict is not None:
-            say(bold(one.claim.id), f", a finding: {one.claim.finding}")
+            told = f" ({one.verdict}: {why})" if why else ""
+            say(bold(one.claim.id), f", a finding: {numbers.fill(one.claim.finding)}{told}")
         elif one.health in ("error", "timeout"):
             say(bold(one.claim.id), f": {one.health}: {one.cause}")
     for cause, ids in _blocked(judgements).items():
-        say(f"blocked: {', '.join(ids)}: {cause}")
-    for claim_id in moved:
-        say(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
-    counts = Counter(one.verdict or one.health for one in judgements)
-    surprises = sum(one.as_expected is False for one in judgements)
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    closing = f"{surprises} not as expected" if surprises else "all verdicts as expected"
-    say(f"{loaded.slug}: {summary or 'no claims selected'}; {closing}.")
+        say(f"blocked: {show_headlines.some(ids)}: {cause}")
 
 
 def _blocked(judgements: Sequence[Judgement]) -> dict[str, list[str]]:
@@ -130,62 +184,6 @@ def _verdict(one: Judgement) -> Styled:
     finding = " (finding)" if one.claim.expected != "reproduced" and one.as_expected else ""
     surprise = " (!)" if one.as_expected is False else ""
     return Styled(f"{one.verdict}{finding}{surprise}", STYLES[one.verdict])
-
-
-def _why(one: Judgement) -> str:
-    finding = one.decisive
-    if finding is None:
-        return ""
-    words = [finding.point and f"at {finding.point}", finding.label]
-    if finding.seeds_needed is not None:
-        needed = finding.seeds_needed
-        words.append(
-            "no number of seeds would decide" if math.isinf(needed) else f"about {needed:.0f} seeds would decide"
-        )
-    return "; ".join(filter(None, words))
-
-
-def number(value: float) -> str:
-    """Four significant digits; powers of ten where they are shorter."""
-    return f"{value:.4g}"
-
-
-def reported(rule: Rule) -> str:
-    if isinstance(rule, LevelRule):
-        return number(rule.reported)
-    if isinstance(rule, EffectRule):
-        return f"{rule.gain:+.4g}"
-    return ""
-
-
-def measured(one: Judgement) -> str:
-    finding = one.decisive
-    if finding is None:
-        return ""
-    extra = f" ({len(one.findings)} points)" if len(one.findings) > 1 else ""
-    if isinstance(one.claim.rule, ExactRule):
-        return number(finding.estimate) + extra
-    return f"{number(finding.estimate)} [{number(finding.low)}, {number(finding.high)}]{extra}"
-
-
-def criterion(rule: Rule) -> str:
-    """The rule in a few characters."""
-    if isinstance(rule, LevelRule | EffectRule):
-        return f"± {number(rule.margin)}"
-    if isinstance(rule, OrderRule):
-        return (
-            f"{rule.method} - {rule.baseline} > {number(rule.margin)}"
-            if rule.higher_is_better
-            else (f"{rule.baseline} - {rule.method} > {number(rule.margin)}")
-        )
-    if isinstance(rule, ResourceRule):
-        return f"ratio <= {number(rule.at_most)}"
-    assert isinstance(rule, ExactRule | TrendRule)
-    if rule.target is not None:
-        tolerance = rule.margin if isinstance(rule, TrendRule) else rule.atol + rule.rtol * abs(rule.target)
-        return f"{number(rule.target)} ± {number(tolerance)}"
-    bounds = [(">=", rule.at_least), ("<=", rule.at_most)]
-    return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
 
 
 def audit(found: Audit) -> None:
@@ -232,7 +230,7 @@ def comparison(found: Comparison) -> None:
     say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
     if found.differences:
         rows = [
-            (one.what, number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
+            (*words.in_units(one.what, one.a, one.b), "" if one.z is None else f"{one.z:+.1f}")
             for one in found.differences[:40]
         ]
         table(rows, ("series", "a", "b", "z"))
@@ -357,17 +355,44 @@ def paper_record(loaded: Paper) -> dict[str, Any]:
     }
 
 
-def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
+def result_record(
+    judged: Sequence[tuple[Paper, Sequence[Judgement], Sequence[Judgement]]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Headlines, totals and claims of papers, each with the judgements that were selected and all of them."""
+    from crossexam.judging.headlines import judge_headlines
+    from crossexam.judging.standing import record, standing
+
+    found: dict[str, list[dict[str, Any]]] = {"headlines": [], "totals": [], "claims": []}
+    for loaded, selected, every in judged:
+        found["headlines"] += show_headlines.records(loaded, judge_headlines(loaded, every))
+        found["totals"].append({"paper": loaded.slug, **record(standing(loaded, every))})
+        found["claims"] += judgement_records(loaded, selected, every)
+    return found
+
+
+def judgement_records(loaded: Paper, selected: Sequence[Judgement], every: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Claims as JSON has them; the numbers in findings are filled in from all of them."""
+    from crossexam.judging.numbers import Numbers
+
+    numbers = Numbers(loaded, every)
+    return [_judgement_record(loaded, one, numbers) for one in selected]
+
+
+def _judgement_record(loaded: Paper, one: Judgement, numbers: Numbers) -> dict[str, Any]:
     claim = one.claim
     return {
         "paper": loaded.slug,
         "claim": claim.id,
         "says": claim.says,
+        "kind": "check" if claim.provenance == "derived" else "claim of the paper",
+        "where": claim.where,
+        "provenance": claim.provenance,
         "tier": loaded.tier(claim),
         "series": loaded.series(claim),
         "version": claim.version,
         "rule": {"kind": claim.rule.kind, **asdict(claim.rule)},
         "verdict": one.verdict,
+        "why": words.why(one),
         "expected": claim.expected,
         "as_expected": one.as_expected,
         "health": one.health,
@@ -378,7 +403,7 @@ def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
         "seeds": list(one.seeds),
         "registered": one.registered,
         "findings": [_finding_record(finding) for finding in one.findings],
-        "finding": claim.finding,
+        "finding": numbers.fill(claim.finding),
     }
 
 
