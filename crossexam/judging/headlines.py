@@ -135,14 +135,12 @@ def _believe(paper: Paper, judgements: Sequence[Judgement]) -> tuple[str, ...]:
     decided = [*exact, *small, *full]
     clauses = []
     if exact and not (small or full):
-        clauses.append("formulas that hold in float64 are all that it says: nothing was trained")
+        clauses.append("formulas in float64 are all that it says")
     if small and not full:
         where = " and ".join(dict.fromkeys(ground(paper.experiments[one.claim.experiment]) for one in small))
-        clauses.append(f"what is so on {where} is so on the paper's data and models")
+        clauses.append(f"what is so on {where} is so at the paper's scale")
     if derived := sum(one.claim.provenance == "derived" for one in decided):
-        clauses.append(
-            f"it follows from what we derived ({derived} of {len(decided)} deciding claims are checks of ours)"
-        )
+        clauses.append(f"checks of ours say it too ({derived} of {len(decided)} deciding claims)")
     if late := sum(one.registered == "changed after" for one in decided):
         clauses.append(
             f"the rules of {late} of {len(decided)} claims, changed after their rows, were not fitted to them"

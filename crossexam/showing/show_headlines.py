@@ -29,11 +29,15 @@ def details(one: HeadlineJudgement) -> list[str]:
     """The lines under a headline."""
     lines = []
     if one.scale:
-        counts = ", ".join(f"{count} {name}" for name, count in one.count.items())
-        lines.append(f"On: {one.scale}. Claims: {counts}.")
+        lines.append(f"On: {one.scale}.")
     if one.believe:
         lines.append(f"If one believes that {'; that '.join(one.believe)}.")
-    lines += [f"Waits: {some(ids)}: {cause}" for cause, ids in one.waiting]
+    counts = {**one.count, "undecided": 0, "reproduced": 0}
+    others = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    if waiting := [name for _, ids in one.waiting for name in ids]:
+        others = ", ".join(filter(None, (others, f"{len(waiting)} without a verdict ({some(waiting, 2)})")))
+    if others:
+        lines.append(f"Of {len(one.judgements)} claims {others}.")
     return lines
 
 

@@ -41,7 +41,7 @@ def write(pages: Sequence[PaperPage], out: Path) -> None:
         badge = as_badge(page)
         _json(out / "badges" / f"{page.slug}.json", badge)
         (out / "badges" / f"{page.slug}.svg").write_text(as_svg(badge), encoding="utf-8")
-    _json(out / "data" / "all.json", {"papers": records})
+    _json(out / "data" / "all.json", {"papers": records}, indent=None)
     (out / "data" / "all.csv").write_text(as_csv(lines), encoding="utf-8")
 
 
@@ -105,5 +105,7 @@ def as_svg(badge: Mapping[str, Any]) -> str:
     )
 
 
-def _json(file: Path, record: Any) -> None:
-    file.write_text(json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False, default=str) + "\n", "utf-8")
+def _json(file: Path, record: Any, indent: int | None = 1) -> None:
+    """A date in a ledger is written as text."""
+    text = json.dumps(record, ensure_ascii=False, indent=indent, allow_nan=False, default=str)
+    file.write_text(f"{text}\n", encoding="utf-8")

@@ -40,6 +40,8 @@ SYMBOLS = {
     "reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "outdated": "↺", "blocked": "·",
     "holds": "✓", "partly": "◐", "fails": "✗", "open": "·",
 }  # fmt: skip
+FIRST = 12
+"""How many claims a page shows before the first that has to be opened."""
 COSTS = "results/reference"
 """Where `costs.<machine class>.json` lie: what `nox -s bench -- --costs` measured."""
 
@@ -90,16 +92,17 @@ class PaperPage:
         )
         return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
 
-    @property
-    def deciding(self) -> list[Judgement]:
-        """Claims on which headlines rest, in the order of the file."""
+    @functools.cached_property
+    def first_claims(self) -> list[Judgement]:
+        """The claims of the paper that decide headlines, in their order: as many as a reader sees unasked."""
         used = headline_of(self.headlines)
-        return [one for one in self.judgements if one.claim.id in used]
+        deciding = [one for one in self.judgements if one.claim.id in used and not is_check(one.claim)]
+        return sorted(deciding, key=lambda one: used[one.claim.id])[:FIRST]
 
     def others(self, *, checks: bool) -> list[Judgement]:
-        """Claims of the paper, or checks, on which no headline rests."""
-        used = headline_of(self.headlines)
-        return [one for one in self.judgements if one.claim.id not in used and is_check(one.claim) is checks]
+        """The other claims of the paper, or checks."""
+        seen = {one.claim.id for one in self.first_claims}
+        return [one for one in self.judgements if one.claim.id not in seen and is_check(one.claim) is checks]
 
     @property
     def findings_by_headline(self) -> list[tuple[str, list[Judgement]]]:
