@@ -124,7 +124,9 @@ def why(one: Judgement) -> str:
         words.append(finding.label)
     if finding.seeds_needed is not None:
         needed = finding.seeds_needed
-        words.append("no number of seeds would decide" if math.isinf(needed) else f"about {needed:.0f} seeds would")
+        words.append(
+            "no number of seeds would decide" if math.isinf(needed) else f"about {needed:.0f} seeds would decide"
+        )
     return "; ".join(filter(None, words))
 
 
