@@ -90,8 +90,9 @@ def _rounding(rule: ExactRule, finding: Finding) -> str:
         small = allowed <= ROUNDING and rule.at_least is None
     if allowed <= 0 or not small:
         return ""
-    off = f"{gap:.1g}, allowed {allowed:.2g}"
-    return f"ok ({off})" if finding.verdict == "reproduced" else off
+    if finding.verdict == "reproduced":
+        return f"ok ({gap:.1g}, allowed {allowed:.2g})"
+    return f"{two(gap)}, allowed {allowed:.2g}"
 
 
 def criterion(rule: Rule) -> str:

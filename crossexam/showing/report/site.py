@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -287,7 +288,8 @@ def build(site: Site, root: Path, out: Path, kept: Path, jobs: int) -> int:
 def _write_page(environment: jinja2.Environment, page: PaperPage, figures: Sequence[Figure], out: Path) -> None:
     readme = page.paper.folder / "README.md"
     if readme.is_file():
-        (out / "papers" / f"{page.slug}.README.txt").write_bytes(readme.read_bytes())
+        plain = re.sub("<!--.*?-->", "", readme.read_text(encoding="utf-8"))
+        (out / "papers" / f"{page.slug}.README.txt").write_text(plain, encoding="utf-8")
     _write(environment, "paper.html", out / "papers" / f"{page.slug}.html", page=page, figures=figures, up="../")
 
 
