@@ -41,9 +41,10 @@ def list_papers(as_json: bool) -> int:
         except BadFile as error:
             broken.append(error)
     with open_store(root) as store:
-        found = standings(papers, Project(root), store)
+        found, unread = standings(papers, Project(root), store)
+    broken += unread
     if as_json:
-        print_json([{**show.paper_record(paper), "standing": found[paper.slug]} for paper in papers])
+        print_json([{**show.paper_record(paper), "standing": found.get(paper.slug)} for paper in papers])
     else:
         show_headlines.papers(papers, found)
     for problem in broken:

@@ -91,9 +91,9 @@ def papers(loaded: Sequence[Paper], standings: Mapping[str, Mapping[str, Any]]) 
         if mine:
             rows.append((bold(field), *[""] * 6))
         for paper in mine:
-            found = standings[paper.slug]
-            counts = [str(count or "") for count in found["headlines"].values()]
-            title = paper.about.title.partition(": ")[0]
-            rows.append((f"  {paper.slug}", *counts, found["last_run"] or "never", title))
+            found = standings.get(paper.slug)
+            counts = [str(count or "") for count in found["headlines"].values()] if found else [""] * 4
+            last = found["last_run"] or "never" if found else "broken"
+            rows.append((f"  {paper.slug}", *counts, last, paper.about.title.partition(": ")[0]))
     table(rows, ("paper", "hold", "partly", "fail", "open", "last run", "title"), spare=("title", "last run"))
     say("Headlines of each paper that hold, hold partly, fail, are open. Next: crossexam show PAPER")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crossexam import index
 from crossexam.facts.paper import Paper
+from crossexam.facts.problems import BadFile
 from crossexam.runs.committed import FOLDER
 from crossexam.runs.plan import Selection
 from crossexam.runs.source import Project
@@ -26,17 +28,23 @@ SETTINGS = ("CROSSEXAM_DATA", "CROSSEXAM_OWN")
 OWN_CODE = sorted(str(file) for file in Path(__file__).parents[1].rglob("*.py"))
 
 
-def standings(papers: Sequence[Paper], project: Project, store: Store) -> dict[str, dict[str, Any]]:
-    """{slug: what `judging.standing.record` says of the paper, and `last_run`, the day of its newest row}."""
+def standings(
+    papers: Sequence[Paper], project: Project, store: Store
+) -> tuple[dict[str, dict[str, Any]], list[BadFile]]:
+    """{slug: what `judging.standing.record` says of the paper, and `last_run`, the day of its newest row}; and what is
+    wrong with the code of those that are missing there."""
     shared = index.digest(_contents(file for name in SHARED for file in (project.root / name).rglob("*.*")))
     around = [shared.encode(), platform.platform().encode(), *(os.environ.get(name, "").encode() for name in SETTINGS)]
-    found = {}
+    found, broken = {}, []
     for paper in papers:
         suite = _contents(paper.folder.iterdir())
         committed = _contents((project.root / FOLDER).glob(f"{paper.slug}.*.jsonl"))
         made_from = [paper.slug.encode(), *around, *suite, *committed, store.mark(paper.slug).encode()]
-        found[paper.slug] = index.remembered(made_from, OWN_CODE, lambda paper=paper: _standing(paper, project, store))  # type: ignore[misc]
-    return found
+        try:
+            found[paper.slug] = index.remembered(made_from, OWN_CODE, partial(_standing, paper, project, store))
+        except BadFile as error:
+            broken.append(error)
+    return found, broken
 
 
 def _contents(files: Iterable[Path]) -> list[bytes]:

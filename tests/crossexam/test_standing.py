@@ -164,11 +164,11 @@ def test_a_list_judges_only_what_changed(sandbox: Sandbox, monkeypatch: pytest.M
     monkeypatch.setattr(listed, "_standing", judge)
     with Store(sandbox.root / "results") as store:
         for _ in range(2):
-            found = listed.standings([paper], Project(sandbox.root), store)["toy"]
+            found = listed.standings([paper], Project(sandbox.root), store)[0]["toy"]
         assert (judged_, found["last_run"], found["headlines"]["open"]) == (["toy"], "", 1)
     assert sandbox.run("run", "toy").returncode == 0
     with Store(sandbox.root / "results") as store:
-        found = listed.standings([paper], Project(sandbox.root), store)["toy"]
+        found = listed.standings([paper], Project(sandbox.root), store)[0]["toy"]
         assert (judged_, found["headlines"]["holds"], len(found["last_run"])) == (["toy", "toy"], 1, 10)
 
 
