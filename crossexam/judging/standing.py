@@ -4,7 +4,7 @@ registered before it was run. Everything that is counted anywhere is counted her
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -86,8 +86,8 @@ def last_run(judgements: Iterable[Judgement]) -> str:
     return max((row.started[:10] for one in judgements for row in one.rows), default="")
 
 
-def standing(paper: Paper, judgements: Sequence[Judgement], shown: Callable[[Judgement], str] = shown) -> Standing:
-    """How a paper stands; `shown` says of a claim its verdict, or why it has none."""
+def standing(paper: Paper, judgements: Sequence[Judgement]) -> Standing:
+    """How a paper stands."""
     by_claim = {one.claim.id: one for one in judgements}
     ledger = Counter(ledger_state(item, by_claim) for item in paper.reported)
     claims = Counter(shown(one) for one in judgements if not is_check(one.claim))

@@ -16,6 +16,7 @@ from crossexam.showing.app import (
     AS_EXPECTED,
     AS_JSON,
     BAD_USAGE,
+    PAPER,
     PAPERS,
     BadUsage,
     Slugs,
@@ -53,7 +54,7 @@ def list_papers(as_json: bool) -> int:
 
 
 @app.command("show", epilog="Example: crossexam show credit-iv")
-@click.argument("paper")
+@PAPER
 @click.option("--all", "everything", is_flag=True, help="Also each check of the implementation.")
 @AS_JSON
 def show_paper(paper: str, everything: bool, as_json: bool) -> int:
@@ -75,7 +76,8 @@ def show_paper(paper: str, everything: bool, as_json: bool) -> int:
 
 @app.command("new", epilog="Example: crossexam new my-paper")
 @click.argument("slug")
-def new_paper(slug: str) -> int:
+@AS_JSON
+def new_paper(slug: str, as_json: bool) -> int:
     """Start a suite that runs and passes from the first minute, with a toy claim to be replaced."""
     from crossexam.facts.scaffold import BadSlug, scaffold
 
@@ -83,6 +85,9 @@ def new_paper(slug: str) -> int:
         created = scaffold(project_root(), slug)
     except BadSlug as error:
         raise BadUsage(str(error)) from error
+    if as_json:
+        print_json({"wrote": [str(file) for file in created]})
+        return AS_EXPECTED
     for file in created:
         print(f"wrote {file}")
     print(f"Next: crossexam run {slug}, then read CONTRIBUTING.md.")
@@ -116,12 +121,16 @@ def check_suites(papers: Slugs, as_json: bool) -> int:
 
 
 @app.command("schema", epilog="Example: crossexam schema")
-def write_schema() -> int:
+@AS_JSON
+def write_schema(as_json: bool) -> int:
     """Write what editors and CONTRIBUTING.md say of paper.toml: the JSON Schema and the table of its keys."""
     from crossexam.facts.schema import FILE, schema_text, with_key_table
 
     contributing = project_root() / "CONTRIBUTING.md"
     write(FILE, [schema_text()])
     write(contributing, [with_key_table(contributing.read_text(encoding="utf-8"))])
-    print(f"wrote {FILE.name} and the table of keys in {contributing.name}")
+    if as_json:
+        print_json({"wrote": [str(FILE), str(contributing)]})
+    else:
+        print(f"wrote {FILE.name} and the table of keys in {contributing.name}")
     return AS_EXPECTED

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import TIERS, Paper
 from crossexam.judging import words
-from crossexam.runs.plan import Trial
 from crossexam.runs.rows import Row
-from crossexam.showing import show_headlines
+from crossexam.showing import show_headlines, show_runs
 from crossexam.showing.terminal import Part, Styled, bold, say, table
 
 if TYPE_CHECKING:
     from crossexam.judging.decide import Finding
     from crossexam.judging.judge import Judgement
     from crossexam.judging.numbers import Numbers
-    from crossexam.runs.placement import Placement
-    from crossexam.runs.runner import Progress
     from crossexam.runs.why import Explanation
     from crossexam.watching.audit import Audit
     from crossexam.watching.check import Remark
     from crossexam.watching.compare import Comparison
 
+SPARE = ("rule", "reported", "tier", "registered", "measured")
+"""Columns of claims that go where the page is too narrow, the first of them first."""
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
 
@@ -69,45 +66,6 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
-    groups: dict[tuple[str, str], list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault((trial.paper.slug, trial.experiment.name), []).append(trial)
-    rows, obstacles = [], {}
-    for (slug, name), group in groups.items():
-        known = sum(trial.fingerprint in cached for trial in group)
-        blocked = [trial for trial in group if trial.blocked and trial.fingerprint not in cached]
-        left = len(group) - known - len(blocked)
-        limit = f"{left * group[0].experiment.needs.minutes:g}"
-        rows.append((f"{slug}/{name}", group[0].experiment.tier, *map(str, (len(group), known, len(blocked))), limit))
-        if blocked:
-            obstacles[f"{slug}/{name}"] = blocked[0].blocked
-    table(rows, ("experiment", "tier", "trials", "cached", "blocked", "limit, minutes"))
-    for name, obstacle in obstacles.items():
-        say(f"{name} is blocked: {obstacle}")
-
-
-def placement(found: Placement) -> None:
-    """What each node of a cluster would run."""
-    rows = []
-    for load in found.loads:
-        gpus = f"{load.node.gpus:g} {load.node.kind}".strip() if load.node.gpus else ""
-        rows.append((load.node.name, f"{load.node.cpus:g}", gpus, str(load.trials.total()), f"{load.minutes:.1f}"))
-    table(rows, ("node", "CPUs", "GPUs", "trials", "minutes in all"))
-    for name, reason in found.impossible.items():
-        say(f"{name} runs nowhere: {reason}")
-    say(f"done after {found.minutes:.1f} minutes, if trials take as long as before (their limit where none ran)")
-
-
-def placement_record(found: Placement) -> dict[str, Any]:
-    """The same as data."""
-    loads = [
-        {"node": load.node.name, "trials": dict(sorted(load.trials.items())), "minutes": load.minutes}
-        for load in found.loads
-    ]
-    return {"nodes": loads, "minutes": found.minutes, "impossible": dict(found.impossible)}
-
-
 def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str], every: Sequence[Judgement]) -> None:
     """The headlines, then a line per claim, those of the paper before checks of ours; then what needs words.
 
@@ -138,6 +96,8 @@ def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str
     closing = f"{surprises} not as expected" if surprises else "all verdicts as expected"
     if not any(one.verdict for one in judgements):
         closing = "no verdict yet"
+    for line in show_runs.evidence(judgements):
+        say(line)
     say(f"{loaded.slug}: {'; '.join(counts) or 'no claims selected'}; {closing}.")
 
 
@@ -149,14 +109,9 @@ def _claims(loaded: Paper, judgements: Sequence[Judgement], numbers: Numbers) ->
         for one in judgements
     ]  # fmt: skip
     header = ("claim", "tier", "reported", "measured", "rule", "registered", "verdict")
-    spare = ("rule", "reported", "tier", "registered", "measured")
-    empty = tuple(name for index, name in enumerate(header) if not any(row[index] for row in rows))
-    kept = [index for index, name in enumerate(header) if name not in empty]
-    table(
-        [[row[index] for index in kept] for row in rows],
-        [header[i] for i in kept],
-        [n for n in spare if n not in empty],
-    )
+    kept = [index for index in range(len(header)) if any(row[index] for row in rows)]
+    drop = [kept.index(header.index(name)) for name in SPARE if header.index(name) in kept]
+    table([[row[index] for index in kept] for row in rows], [header[index] for index in kept], drop, whole=True)
     for one in judgements:
         why = words.why(one)
         if one.as_expected is False:
@@ -166,15 +121,16 @@ def _claims(loaded: Paper, judgements: Sequence[Judgement], numbers: Numbers) ->
             say(bold(one.claim.id), f", a finding: {numbers.fill(one.claim.finding)}{told}")
         elif one.health in ("error", "timeout"):
             say(bold(one.claim.id), f": {one.health}: {one.cause}")
-    for cause, ids in _blocked(judgements).items():
-        say(f"blocked: {show_headlines.some(ids)}: {cause}")
+    for (health, cause), ids in _absent(judgements).items():
+        say(f"{health}: {show_headlines.some(ids)}: {cause}")
 
 
-def _blocked(judgements: Sequence[Judgement]) -> dict[str, list[str]]:
-    causes: dict[str, list[str]] = {}
+def _absent(judgements: Sequence[Judgement]) -> dict[tuple[str, str], list[str]]:
+    """Claims without a verdict for want of rows, by what is the matter and why."""
+    causes: dict[tuple[str, str], list[str]] = {}
     for one in judgements:
-        if one.health == "blocked":
-            causes.setdefault(one.cause, []).append(one.claim.id)
+        if one.health in ("blocked", "outdated", "not run", "incomplete"):
+            causes.setdefault((one.health, one.cause), []).append(one.claim.id)
     return causes
 
 
@@ -281,69 +237,6 @@ def _briefly(value: Any) -> str:
     return "\n".join(map(str, shown))
 
 
-class Live:
-    """The display of a running run: a progress bar on a terminal, one line per trial elsewhere."""
-
-    def __init__(self, *, quiet: bool, each_trial: bool = True) -> None:
-        self._quiet = quiet
-        self._each_trial = each_trial
-        self._bar: Any = None
-        self._counted = 0
-
-    def __enter__(self) -> Live:
-        if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console  # here: what only prints does not wait for it
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-
-            self._bar = Progress(
-                BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.description}", markup=False),
-                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True),
-                transient=True,
-            )  # fmt: skip
-            self._task = self._bar.add_task("starting", total=None)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def note(self, line: str) -> None:
-        """Say in one line what comes next."""
-        if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
-        elif not self._quiet:
-            print(line, file=sys.stderr)
-
-    def update(self, progress: Progress) -> None:
-        """Show how far the run is."""
-        ended = progress.cached + progress.done + progress.failed + progress.blocked
-        counts = [(progress.cached, "cached"), (progress.failed, "failed"), (progress.blocked, "blocked")]
-        words = ", ".join(f"{count} {name}" for count, name in counts if count)
-        if self._bar is not None:
-            place = f"{progress.place}; " if progress.place else ""
-            now = f"{place}{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
-            self._bar.update(self._task, total=progress.total, completed=ended, description=now)
-        elif self._quiet or not self._each_trial:
-            return
-        elif progress.last is None and not self._counted:
-            self._counted = 1
-            print(f"{progress.total} trials{': ' + words if words else ''}", file=sys.stderr)
-        elif progress.last is not None and progress.done + progress.failed >= self._counted:
-            self._counted = progress.done + progress.failed + 1
-            row = progress.last
-            print(f"[{ended}/{progress.total}] {row.health} {row.name} {row.seconds:.2f} s", file=sys.stderr)
-
-
 def paper_record(loaded: Paper) -> dict[str, Any]:
     tiers = Counter(loaded.tier(claim) for claim in loaded.claims)
     return {
@@ -402,6 +295,7 @@ def _judgement_record(loaded: Paper, one: Judgement, numbers: Numbers) -> dict[s
         "device": one.device,
         "seeds": list(one.seeds),
         "registered": one.registered,
+        "source": asdict(one.source) if one.source else None,
         "findings": [_finding_record(finding) for finding in one.findings],
         "finding": numbers.fill(claim.finding),
     }
@@ -412,17 +306,6 @@ def _finding_record(finding: Finding) -> dict[str, Any]:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in asdict(finding).items()
-    }
-
-
-def trial_record(trial: Trial, cached: bool) -> dict[str, Any]:
-    return {
-        "trial": trial.name,
-        "fingerprint": trial.fingerprint,
-        "tier": trial.experiment.tier,
-        "state": "cached" if cached else "blocked" if trial.blocked else "to run",
-        "blocked": trial.blocked,
-        "minutes": trial.experiment.needs.minutes,
     }
 
 

@@ -95,5 +95,5 @@ def papers(loaded: Sequence[Paper], standings: Mapping[str, Mapping[str, Any]]) 
             counts = [str(count or "") for count in found["headlines"].values()] if found else [""] * 4
             last = found["last_run"] or "never" if found else "broken"
             rows.append((f"  {paper.slug}", *counts, last, paper.about.title.partition(": ")[0]))
-    table(rows, ("paper", "hold", "partly", "fail", "open", "last run", "title"), spare=("title", "last run"))
+    table(rows, ("paper", "hold", "partly", "fail", "open", "last run", "title"), drop=(6, 5), whole=True)
     say("Headlines of each paper that hold, hold partly, fail, are open. Next: crossexam show PAPER")

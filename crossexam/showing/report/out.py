@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossexam.judging import words
-from crossexam.judging.standing import is_check
+from crossexam.judging.standing import is_check, shown
 from crossexam.showing import show
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def as_rows(page: PaperPage) -> Iterable[dict[str, str]]:
             "paper": page.slug, "claim": claim.id, "kind": "check" if is_check(claim) else "claim of the paper",
             "tier": page.paper.tier(claim), "says": claim.says, "where": claim.where,
             "reported": words.reported(claim.rule), "measured": words.measured(one),
-            "rule": words.criterion(claim.rule), "verdict": page.shown(one), "why": words.why(one),
+            "rule": words.criterion(claim.rule), "verdict": shown(one), "why": words.why(one),
             "registered": one.registered if one.verdict else "", "expected": claim.expected,
             "seeds": str(len(one.seeds) or ""), "device": one.device,
         }  # fmt: skip

@@ -22,8 +22,8 @@ from crossexam.judging import words
 from crossexam.judging.headlines import OUTCOMES, HeadlineJudgement, headline_of
 from crossexam.judging.judge import Judgement, judge_paper
 from crossexam.judging.numbers import Numbers
-from crossexam.judging.standing import LEDGER, SEALS, Standing, is_check, ledger_state, standing, total
-from crossexam.runs.committed import committed_audits, committed_rows
+from crossexam.judging.standing import LEDGER, SEALS, Standing, is_check, ledger_state, shown, standing, total
+from crossexam.runs.committed import committed_audits
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
@@ -35,10 +35,13 @@ from crossexam.watching.audit import Audit, from_record
 from crossexam.watching.compare import Comparison
 
 HERE = Path(__file__).parent
-VERDICTS = ("reproduced", "not reproduced", "inconclusive", "outdated", "blocked")
-"""What a claim may be shown as; "outdated": it has rows, but of older code."""
+VERDICTS = (
+    "reproduced", "not reproduced", "inconclusive", "outdated", "incomplete", "not run", "blocked", "error", "timeout",
+)  # fmt: skip
+"""What a claim may be shown as: its verdict, or why it has none."""
 SYMBOLS = {
-    "reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "outdated": "↺", "blocked": "·",
+    "reproduced": "✓", "not reproduced": "✗", "inconclusive": "?", "outdated": "↺",
+    "incomplete": "…", "not run": "·", "blocked": "·", "error": "!", "timeout": "!",
     "holds": "✓", "partly": "◐", "fails": "✗", "open": "·",
 }  # fmt: skip
 FIRST = 12
@@ -55,8 +58,6 @@ class PaperPage:
     judgements: tuple[Judgement, ...]
     rows: tuple[Row, ...]
     """Finished rows of the code as it stands."""
-    measured: frozenset[str]
-    """Experiments that have rows, be it of older code."""
     trials: tuple[Trial, ...]
     audit: Audit | None
     history: tuple[Mapping[str, str], ...]
@@ -69,7 +70,7 @@ class PaperPage:
     @functools.cached_property
     def standing(self) -> Standing:
         """Headlines, claims of the paper, checks, ledger and registration, counted."""
-        return standing(self.paper, self.judgements, self.shown)
+        return standing(self.paper, self.judgements)
 
     @functools.cached_property
     def numbers(self) -> Numbers:
@@ -87,7 +88,7 @@ class PaperPage:
     def count(self, tier: str | None = None, *, checks: bool | None = None) -> dict[str, int]:
         """Claims of a tier, or all, by what they are shown as; of the paper, or our checks, or both."""
         counts = Counter[str](
-            self.shown(one)
+            shown(one)
             for one in self.judgements
             if tier in (None, self.paper.tier(one.claim)) and checks in (None, is_check(one.claim))
         )
@@ -132,11 +133,6 @@ class PaperPage:
     @property
     def links(self) -> dict[str, str]:
         return show_headlines.links(self.paper)
-
-    def shown(self, one: Judgement) -> str:
-        """A claim's verdict; without one, whether it only has to be run again, or cannot be run here."""
-        outdated = one.health == "blocked" and one.claim.experiment in self.measured
-        return one.verdict or ("outdated" if outdated else "blocked")
 
     @property
     def findings(self) -> list[Judgement]:
@@ -186,7 +182,7 @@ class Site:
     def totals(self, *, checks: bool) -> dict[str, int]:
         """Claims of the papers, or our checks, by verdict."""
         counts = total(page.count(checks=checks) for page in self.pages)
-        return {verdict: counts.get(verdict, 0) for verdict in VERDICTS}
+        return {verdict: counts[verdict] for verdict in VERDICTS if counts.get(verdict)}
 
     def outcomes(self) -> dict[str, int]:
         """Headlines by outcome, over all papers."""
@@ -210,18 +206,24 @@ class Site:
 
 def gather(
     papers: Sequence[Paper], project: Project, rows: Iterable[Row], audits: Mapping[str, Mapping[str, Any]],
-    history: Mapping[str, Sequence[Mapping[str, str]]] | None = None,
+    history: Mapping[str, Sequence[Mapping[str, str]]] | None = None, *, committed: Sequence[Row] = (),
+    processors: Mapping[str, str] | None = None,
 ) -> Site:  # fmt: skip
-    """The site of some papers; rows of older code are left out."""
+    """The site of some papers; rows of older code are left out. `rows` are this machine's, as for `judge_paper`."""
     by_paper: dict[str, list[Row]] = {}
     for row in rows:
         by_paper.setdefault(row.paper, []).append(row)
+    others: dict[str, list[Row]] = {}
+    for row in committed:
+        others.setdefault(row.paper, []).append(row)
     return Site(
         tuple(
             _page(
                 paper,
                 project,
                 by_paper.get(paper.slug, []),
+                others.get(paper.slug, []),
+                processors or {},
                 audits.get(paper.slug),
                 (history or {}).get(paper.slug, ()),
             )
@@ -231,34 +233,36 @@ def gather(
 
 
 def _page(
-    paper: Paper, project: Project, rows: Sequence[Row], audit: Mapping[str, Any] | None,
-    history: Sequence[Mapping[str, str]],
+    paper: Paper, project: Project, own: Sequence[Row], committed: Sequence[Row], processors: Mapping[str, str],
+    audit: Mapping[str, Any] | None, history: Sequence[Mapping[str, str]],
 ) -> PaperPage:  # fmt: skip
     trials = plan(paper, project, Selection())
     subjects = {trial.subject: trial.experiment.name for trial in trials}
     obstacles = {trial.experiment.name: trial.blocked for trial in trials}
-    judgements = judge_paper(paper, rows, subjects, obstacles=obstacles)
+    rows = sorted({row.fingerprint: row for row in (*committed, *own)}.values(), key=lambda row: row.started)
+    measured = {(row.experiment, row.seed) for row in rows}
+    judgements = judge_paper(
+        paper, own, subjects, obstacles=obstacles, committed=committed, processors=processors, measured=measured
+    )
     current = tuple(row for row in rows if row.subject in subjects and row.health == "done")
     return PaperPage(
         paper,
         tuple(judgements),
         current,
-        frozenset(row.experiment for row in rows),
         tuple(trials),
         from_record(audit) if audit else None,
         tuple(history),
     )
 
 
-def sources(root: Path, store: Store, papers: Sequence[Paper]) -> tuple[list[Row], dict[str, dict[str, Any]]]:
-    """Rows of the store and committed ones, each once, oldest first; the last audit of each paper."""
-    rows, audits = list(committed_rows(root)), committed_audits(root)
-    found = {row.id: row for row in [*rows, *store.rows()]}
+def last_audits(root: Path, store: Store, papers: Sequence[Paper]) -> dict[str, dict[str, Any]]:
+    """The last audit of each paper, of the store or committed."""
+    audits = committed_audits(root)
     for paper in papers:
         kept = store.audit(paper.slug)
         if kept and kept["at"] >= audits.get(paper.slug, {"at": ""})["at"]:
             audits[paper.slug] = kept
-    return sorted(found.values(), key=lambda row: row.started), audits
+    return audits
 
 
 def build(site: Site, root: Path, out: Path, kept: Path, jobs: int) -> int:
@@ -304,7 +308,7 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     environment.globals.update(
         verdicts=VERDICTS, outcomes=OUTCOMES, symbols=SYMBOLS, tiers=TIERS, number=words.number, two=words.two,
-        measured=words.measured, criterion=words.criterion, reported=words.reported, why=words.why,
+        measured=words.measured, shown=shown, criterion=words.criterion, reported=words.reported, why=words.why,
         audit_line=show.audit_line, in_units=words.in_units, details=show_headlines.details,
     )  # fmt: skip
     return environment
