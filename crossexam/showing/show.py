@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from crossexam.judging.decide import Finding
     from crossexam.judging.judge import Judgement
     from crossexam.judging.numbers import Numbers
+    from crossexam.judging.standing import Standing
     from crossexam.runs.why import Explanation
     from crossexam.watching.audit import Audit
     from crossexam.watching.check import Remark
@@ -54,11 +55,14 @@ def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None,
         elif group:
             say()
             say(bold(title), f": {counts}. Each: crossexam show {loaded.slug} --all")
+            if surprising := [one for one in group if one.as_expected is False]:
+                _claims(loaded, surprising, numbers)
     say()
     say(f"Reported numbers: {_counted({LEDGER[state]: n for state, n in found.ledger.items()}) or 'none listed'}.")
     stood = {SEALS[name]: count for name, count in found.registered.items()}
     say(f"Rules of the verdicts: {_counted(stood) or 'no verdict yet'}.")
     say(audit_line(audited) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
+    _closing(loaded, judgements, found)
     say(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
 
 
@@ -89,6 +93,11 @@ def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str
             _claims(loaded, group, numbers)
     for claim_id in moved:
         say(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
+    _closing(loaded, judgements, found)
+
+
+def _closing(loaded: Paper, judgements: Sequence[Judgement], found: Standing) -> None:
+    """Whose rows there are, how many verdicts, and whether they are the expected ones."""
     surprises = sum(one.as_expected is False for one in judgements)
     counts = [
         f"{title}: {_counted(some)}" for title, some in (("claims", found.claims), ("checks", found.checks)) if some
