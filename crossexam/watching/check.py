@@ -166,6 +166,8 @@ def _files(paper: Paper, root: Path) -> Iterator[Remark]:
     for file in sorted(paper.folder.rglob("*")):
         if file.is_file() and file.suffix not in ROOMS:
             yield Remark(file.name, "is neither code, facts nor prose", "data, weights and results live elsewhere")
+    if (paper.folder / "toy.py").is_file():
+        yield Remark("toy.py", "is the toy of the template", "remove it, and all that `grep -rn toy` finds")
     sources = {file.name: file.read_text(encoding="utf-8") for file in sorted(paper.folder.glob("*.py"))}
     for name, text in sources.items():
         if text.strip() and not ast.get_docstring(ast.parse(text)):
