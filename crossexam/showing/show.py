@@ -55,8 +55,8 @@ def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None,
         elif group:
             say()
             say(bold(title), f": {counts}. Each: crossexam show {loaded.slug} --all")
-            if surprising := [one for one in group if one.as_expected is False]:
-                _claims(loaded, surprising, numbers)
+            if odd := [one for one in group if one.as_expected is False or one.health in ("error", "timeout")]:
+                _claims(loaded, odd, numbers)
     say()
     say(f"Reported numbers: {_counted({LEDGER[state]: n for state, n in found.ledger.items()}) or 'none listed'}.")
     stood = {SEALS[name]: count for name, count in found.registered.items()}
