@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -31,11 +32,8 @@ class HeadlineJudgement:
 
     @property
     def count(self) -> dict[str, int]:
-        """Its claims by verdict; those without one are "undecided"."""
-        found: dict[str, int] = {}
-        for one in self.judgements:
-            found[one.verdict or "undecided"] = found.get(one.verdict or "undecided", 0) + 1
-        return found
+        """Its claims by verdict, or by what stands in the way of one."""
+        return dict(Counter(one.verdict or one.health for one in self.judgements))
 
 
 def outcome(verdicts: Iterable[str | None]) -> Outcome:

@@ -32,12 +32,11 @@ def details(one: HeadlineJudgement) -> list[str]:
         lines.append(f"On: {one.scale}.")
     if one.believe:
         lines.append(f"If one believes that {'; that '.join(one.believe)}.")
-    counts = {**one.count, "undecided": 0, "reproduced": 0}
-    others = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    if waiting := [name for _, ids in one.waiting for name in ids]:
-        others = ", ".join(filter(None, (others, f"{len(waiting)} without a verdict ({some(waiting, 2)})")))
+    others = [f"{count} {name}" for name, count in one.count.items() if name != "reproduced"]
     if others:
-        lines.append(f"Of {len(one.judgements)} claims {others}.")
+        waiting = [name for _, ids in one.waiting for name in ids]
+        names = f" ({some(waiting, 2)})" if waiting else ""
+        lines.append(f"Of {len(one.judgements)} claims {', '.join(others)}{names}.")
     return lines
 
 

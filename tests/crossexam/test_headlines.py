@@ -82,7 +82,7 @@ def test_scale_and_what_waits_are_said_in_words(paper: Paper) -> None:
     )
     assert second.outcome == "holds"
     assert second.waiting == (("needs CUDA", ("faster",)),)
-    assert second.count == {"undecided": 1, "reproduced": 1}
+    assert second.count == {"blocked": 1, "reproduced": 1}
     assert headline_of((first, second)) == {"two-and-two": 0, "better": 0, "faster": 1}
     assert count_outcomes((first, second)) == {**dict.fromkeys(OUTCOMES, 0), "holds": 2}
 
