@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,8 @@ class Judgement:
     seeds: tuple[int, ...] = ()
     registered: Registered = "unknown"
     """Whether its rule, decision and protocol stood before its rows: in that case nothing was fitted to the outcome."""
+    rows: tuple[Row, ...] = field(default=(), repr=False, compare=False)
+    """The rows of its experiment that it was judged on."""
     source: Source | None = None
     """Whose rows it rests on; None where there are none."""
 
@@ -186,7 +188,7 @@ def judge_paper(
         known = evidence(claim.experiment, claim.decision.environments)
         judgement = _judge(claim, known, absent, history)
         stood = registered(claim, paper.series(claim), known.rows)
-        judgements.append(replace(judgement, registered=stood, source=known.source))
+        judgements.append(replace(judgement, registered=stood, source=known.source, rows=known.rows))
     return _correct(paper, judgements)
 
 

@@ -201,6 +201,11 @@ class Store:
         found = self._connection.execute(f"SELECT body FROM rows{chosen} ORDER BY seq", papers)
         return [Row.from_json(json.loads(body)) for (body,) in found]
 
+    def mark(self, paper: str) -> str:
+        """How far the rows of a paper have come: another mark means that there are others."""
+        query = "SELECT count(*), ifnull(max(seq), 0) FROM rows WHERE paper = ?"
+        return ":".join(map(str, self._connection.execute(query, (paper,)).fetchone()))
+
     def current_rows(self, paper: str, subjects: Collection[str]) -> list[Row]:
         """What is known of some subjects: of each setting the newest row, and the newest finished one, oldest first."""
         query = (

@@ -151,13 +151,13 @@ def run(
         with show_runs.Live(quiet=as_json) as live:
             live.note(show_runs.opening(choice))
             outcome = session.run_papers(project, store, choice, settings, live.update)
-        kept = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
+        kept = [(paper, *_judged(paper, project, store, selection)) for paper in chosen]
         if out is not None:
             write(out, [f"{line}\n" for line in store.export(*(paper.slug for paper in chosen)).lines()])
     rows = [row for _, row in outcome]
-    status = DIFFERS if any(one.as_expected is False for _, group in kept for one in group) else AS_EXPECTED
+    status = DIFFERS if any(one.as_expected is False for _, group, _ in kept for one in group) else AS_EXPECTED
     if any(row.health in ("error", "timeout") for row in rows) or any(
-        one.health in ("error", "timeout") for _, g in kept for one in g
+        one.health in ("error", "timeout") for _, g, _ in kept for one in g
     ):
         status = FAILED
     status = chosen.ending(status)
@@ -169,13 +169,13 @@ def run(
                     "committed": sum(trial.fingerprint in choice.committed for trial in choice.trials),
                     "left_out": show_runs.left_record(choice),
                     "failed": [show.failure_record(row) for row in rows if row.health in ("error", "timeout")],
-                    "claims": [show.judgement_record(paper, one) for paper, group in kept for one in group],
+                    **show.result_record(kept),
                 }
             )
         else:
             show.failures(rows)
-            for paper, group in kept:
-                show.verdicts(paper, group, session.moved(paper, before[paper.slug]))
+            for paper, group, every in kept:
+                show.verdicts(paper, group, session.moved(paper, before[paper.slug]), every)
             show_runs.left_out(choice)
     return status
 
@@ -207,15 +207,15 @@ def judge_papers(papers: Slugs, selection: Selection, as_json: bool) -> int:
     chosen, project = chosen_papers(root, papers), Project(root)
     with open_store(root) as store:
         before = {paper.slug: store.series(paper.slug) for paper in chosen}
-        judged = [(paper, _judged(paper, project, store, selection)) for paper in chosen]
-    surprise = any(one.as_expected is False for _, group in judged for one in group)
+        judged = [(paper, *_judged(paper, project, store, selection)) for paper in chosen]
+    surprise = any(one.as_expected is False for _, group, _ in judged for one in group)
     status = chosen.ending(DIFFERS if surprise else AS_EXPECTED)
     with telling(status):
         if as_json:
-            print_json([show.judgement_record(paper, one) for paper, group in judged for one in group])
+            print_json(show.result_record(judged))
         else:
-            for paper, group in judged:
-                show.verdicts(paper, group, session.moved(paper, before[paper.slug]))
+            for paper, group, every in judged:
+                show.verdicts(paper, group, session.moved(paper, before[paper.slug]), every)
     return status
 
 
@@ -352,12 +352,14 @@ def _forecast(papers: Slugs, selection: Selection, gpu: Gpu | None, as_json: boo
     return AS_EXPECTED
 
 
-def _judged(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
-    """The verdicts of the claims that are meant. All are judged, for Holm's correction is over the whole paper."""
+def _judged(
+    paper: Paper, project: Project, store: Store, selection: Selection
+) -> tuple[list[Judgement], list[Judgement]]:
+    """The verdicts of the claims that are meant, and of all: headlines and Holm's correction are of a whole paper."""
     from crossexam.watching import session
 
     judgements = session.judge(paper, project, store, selection)
-    return [one for one in judgements if selection.keeps(paper, one.claim.id, one.claim.experiment)]
+    return [one for one in judgements if selection.keeps(paper, one.claim.id, one.claim.experiment)], judgements
 
 
 def _fetch_missing(blocked: list[Trial]) -> bool:

@@ -11,7 +11,7 @@ from crossexam.facts.problems import BadFile
 from crossexam.facts.project import find_paper, project_root, suite_folders
 from crossexam.runs.plan import Selection
 from crossexam.runs.source import Project
-from crossexam.showing import show
+from crossexam.showing import show, show_headlines
 from crossexam.showing.app import (
     AS_EXPECTED,
     AS_JSON,
@@ -30,7 +30,9 @@ from crossexam.showing.app import (
 @app.command("list")
 @AS_JSON
 def list_papers(as_json: bool) -> int:
-    """One line per paper: claims by tier, title. A broken suite is named, and does not hide the others."""
+    """One line per paper, by field: how its headlines stand, when it was last run. A broken suite hides no other."""
+    from crossexam.watching.standings import standings
+
     root = project_root()
     papers: list[Paper] = []
     broken: list[BadFile] = []
@@ -39,10 +41,13 @@ def list_papers(as_json: bool) -> int:
             papers.append(find_paper(root, slug))
         except BadFile as error:
             broken.append(error)
+    with open_store(root) as store:
+        found, unread = standings(papers, Project(root), store)
+    broken += unread
     if as_json:
-        print_json([show.paper_record(paper) for paper in papers])
+        print_json([{**show.paper_record(paper), "standing": found.get(paper.slug)} for paper in papers])
     else:
-        show.papers(papers)
+        show_headlines.papers(papers, found)
     for problem in broken:
         print(f"crossexam: {problem}", file=sys.stderr)
     return BAD_USAGE if broken else AS_EXPECTED
@@ -50,9 +55,10 @@ def list_papers(as_json: bool) -> int:
 
 @app.command("show", epilog="Example: crossexam show credit-iv")
 @PAPER
+@click.option("--all", "everything", is_flag=True, help="Also each check of the implementation.")
 @AS_JSON
-def show_paper(paper: str, as_json: bool) -> int:
-    """A paper's claims with their rules and last verdicts, and its ledger of reported numbers."""
+def show_paper(paper: str, everything: bool, as_json: bool) -> int:
+    """A paper in one minute: its headlines and how they stand, how to use its method, its claims and their verdicts."""
     from crossexam.watching import session  # it brings numpy, which `list` and `plan` can do without
 
     root = project_root()
@@ -61,9 +67,10 @@ def show_paper(paper: str, as_json: bool) -> int:
         judgements = session.judge(loaded, Project(root), store, Selection())
         audited = session.last_audit(loaded, store)
     if as_json:
-        print_json({**show.paper_record(loaded), "claims": [show.judgement_record(loaded, one) for one in judgements]})
+        found = show.result_record([(loaded, judgements, judgements)])
+        print_json({**show.paper_record(loaded), **found, "links": show_headlines.links(loaded)})
     else:
-        show.paper(loaded, judgements, audited)
+        show.paper(loaded, judgements, audited, everything=everything)
     return AS_EXPECTED
 
 

@@ -99,7 +99,7 @@ def plan(choice: Choice) -> None:
         rows.append((f"{slug}/{name}", group[0].experiment.tier, *numbers, f"{limit}{about}"))
         if stuck:
             obstacles.setdefault(stuck[0].blocked, []).append(f"{slug}/{name}")
-    header = ("experiment", "tier", "trials", "cached", "committed", "blocked", "to run", "CPU time")
+    header = ("experiment", "tier", "trials", "cached", "committed", "blocked", "to run", "time")
     table(rows, header, drop=(2, 3, 1))
     for obstacle, names in obstacles.items():
         say(f"{', '.join(names)}: blocked: {obstacle}")

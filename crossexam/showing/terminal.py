@@ -34,30 +34,44 @@ def bold(text: str) -> Styled:
     return Styled(text, "bold")
 
 
-def say(*parts: Part) -> None:
-    """Print one line; a terminal wraps it."""
+def say(*parts: Part, indent: int = 0) -> None:
+    """Print one line. A terminal gets it in several, broken between words; all but the first may be indented."""
+    text = "".join(part if isinstance(part, str) else part.text for part in parts)
     colours = _has_colours()
-    print("".join(_shown(part, colours) for part in parts))
+    if not sys.stdout.isatty() or _columns(text) <= (page := _page()) or "\n" in text:
+        print("".join(_shown(part, colours) for part in parts))
+        return
+    lines = _wrapped(text, page, " " * indent)
+    if colours and isinstance(parts[0], Styled) and lines[0].startswith(parts[0].text):
+        lines[0] = _shown(parts[0], colours) + lines[0].removeprefix(parts[0].text)
+    print("\n".join(lines))
 
 
-def table(rows: Iterable[Sequence[Part]], header: Sequence[str] = (), drop: Sequence[int] = ()) -> None:
+def table(
+    rows: Iterable[Sequence[Part]], header: Sequence[str] = (), drop: Sequence[int] = (), *, whole: bool = False
+) -> None:
     """Print columns side by side.
 
     Where they are too wide together, the widest are wrapped between words; where that is not enough, the columns of
     `drop` go, in that order. No word is ever cut: rather is a line too long.
+
+    Args:
+        whole: columns go before any is wrapped, for lines that one reads across.
     """
     cells = [[part if isinstance(part, Styled) else Styled(part, "") for part in row] for row in rows]
     if header:
         cells.insert(0, [bold(name) for name in header])
     columns = list(zip(*cells, strict=True))
     left = [number for number in range(len(columns)) if number not in drop]
+    longest = [max(map(_width, column)) for column in columns]
     least = [max(map(_longest_word, column)) for column in columns]
+    needed = longest if whole else least
     for number in reversed(drop):  # what goes last comes back first
-        if _breadth([least[one] for one in (*left, number)]) > _page():
+        if _breadth([needed[one] for one in (*left, number)]) > _page():
             break
         left = sorted([*left, number])
     cells = [[row[number] for number in left] for row in cells]
-    widths = _fitting([max(map(_width, columns[number])) for number in left], [least[number] for number in left])
+    widths = _fitting([longest[number] for number in left], [least[number] for number in left])
     colours = _has_colours()
     lines = (line for row in cells for line in _lines(row, widths, colours))
     print("\n".join(lines))
@@ -98,11 +112,13 @@ def _longest_word(cell: Styled) -> int:
     return max(map(_columns, cell.text.split()), default=0)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
     lines = text.split("\n")
     if len(text) <= width and len(lines) == 1:
         return lines
-    wrapper = textwrap.TextWrapper(max(width, 1), break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(
+        max(width, 1), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
     return [part for line in lines for part in wrapper.wrap(line) or [""]]
 
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement
+from crossexam.judging.words import in_units
 from crossexam.runs.committed import committed_processors, counted_rows
 from crossexam.runs.environment import commit
 from crossexam.runs.executors import Executor, LocalExecutor
@@ -286,7 +287,8 @@ def markdown(night: Night) -> str:
 
 def _sentence(change: Change) -> str:
     again = "no time to confirm" if change.fresh_z is None else f"fresh seeds z = {change.fresh_z:+.1f}"
-    return f"{change.what}: {change.before:.6g} -> {change.now:.6g} (z = {change.z:+.1f}, {again})"
+    what, before, now = in_units(change.what, change.before, change.now)
+    return f"{what}: {before} -> {now} (z = {change.z:+.1f}, {again})"
 
 
 def junit(night: Night) -> str:

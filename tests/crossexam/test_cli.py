@@ -17,7 +17,7 @@ def test_run_judge_show_list(toy: Sandbox) -> None:
     assert run.returncode == 0, run.stderr
     assert "two-and-two" in run.stdout
     assert "1 reproduced; all verdicts as expected." in run.stdout
-    assert toy.json("judge", "toy")[0]["verdict"] == "reproduced"
+    assert toy.json("judge", "toy")["claims"][0]["verdict"] == "reproduced"
     assert "A toy" in toy.run("list").stdout
     assert toy.json("show", "toy")["claims"][0]["claim"] == "two-and-two"
 
@@ -123,10 +123,10 @@ def test_gpu_trials_are_blocked_with_the_command_to_run_elsewhere(toy: Sandbox) 
 
 def test_fresh_seeds(toy: Sandbox) -> None:
     assert toy.json("run", "toy", "--first-seed", "1000", "--seeds", "2")["trials"] == {"done": 2}
-    assert [claim["seeds"] for claim in toy.json("judge", "toy", "--first-seed", "1000", "--seeds", "2")] == [
+    assert [claim["seeds"] for claim in toy.json("judge", "toy", "--first-seed", "1000", "--seeds", "2")["claims"]] == [
         [1000, 1001]
     ]
-    assert toy.json("judge", "toy")[0]["health"] == "not run"
+    assert toy.json("judge", "toy")["claims"][0]["health"] == "not run"
     refused = toy.run("run", "toy", "--first-seed", "-1")
     assert refused.returncode == 2 and "seeds count from 0" in refused.stderr
 
@@ -140,7 +140,7 @@ def test_rows_travel_to_another_machine(toy: Sandbox) -> None:
         toy.run(*words).stdout.count('"kind":"row"') for words in (("export", "toy"), ("export", "toy", "--current"))
     ]
     assert counts == [2, 1]
-    assert toy.json("judge", "toy")[0]["verdict"] == "reproduced"
+    assert toy.json("judge", "toy")["claims"][0]["verdict"] == "reproduced"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -40,28 +40,29 @@ def test_a_fresh_clone_shows_committed_verdicts_and_whose_they_are(clone: Sandbo
     shown = clone.run("show", "toy").stdout
     assert "1 reproduced; all verdicts as expected." in shown
     assert "1 claim on rows that are committed (" in shown and "x86-64" in shown
-    source = clone.json("judge", "toy")[0]["source"]
+    source = clone.json("judge", "toy")["claims"][0]["source"]
     assert (source["own"], source["committed"]) == (0, 1)
     assert clone.json("plan", "toy")[0]["state"] == "committed"
     assert "committed: measured on" in clone.run("why", "toy/sums").stdout
-    assert clone.json("judge", "toy", CROSSEXAM_OWN="1")[0]["health"] == "not run"
+    assert clone.json("judge", "toy", CROSSEXAM_OWN="1")["claims"][0]["health"] == "not run"
 
 
 def test_run_counts_what_is_committed_and_runs_it_when_told(clone: Sandbox) -> None:
     run = clone.run("run", "toy")
     assert run.returncode == 0 and "1 reproduced" in run.stdout
     assert run.stderr.startswith("nothing to run; 1 committed (x86-64, ")
-    assert clone.json("judge", "toy")[0]["source"]["own"] == 0
+    assert clone.json("judge", "toy")["claims"][0]["source"]["own"] == 0
     assert "[1/1] done toy/sums" in clone.run("run", "toy", "--own").stderr
     assert (
-        clone.json("judge", "toy")[0]["source"] | {"own": 1, "committed": 0} == clone.json("judge", "toy")[0]["source"]
+        clone.json("judge", "toy")["claims"][0]["source"] | {"own": 1, "committed": 0}
+        == clone.json("judge", "toy")["claims"][0]["source"]
     )
     assert "[1/1] done toy/sums" in clone.run("run", "toy", "--fresh").stderr
 
 
 def test_committed_rows_of_older_code_are_outdated(clone: Sandbox) -> None:
     clone.suite(method="def add(a, b):\n    return b + a\n")
-    judged = clone.json("judge", "toy")[0]
+    judged = clone.json("judge", "toy")["claims"][0]
     assert (judged["verdict"], judged["health"]) == (None, "outdated")
     assert "`crossexam run toy -k sums` measures it again" in judged["cause"]
     assert "1 outdated; no verdict yet." in clone.run("show", "toy").stdout
@@ -70,7 +71,7 @@ def test_committed_rows_of_older_code_are_outdated(clone: Sandbox) -> None:
 
 def test_rows_of_other_libraries_and_processors_are_evidence_and_not_run_again(clone: Sandbox) -> None:
     as_elsewhere(clone, cpu="Another", setting="f" * 32, fingerprint="e" * 32)
-    assert clone.json("judge", "toy")[0]["source"]["processor"].startswith("Another")
+    assert clone.json("judge", "toy")["claims"][0]["source"]["processor"].startswith("Another")
     assert clone.run("run", "toy").stderr.startswith("nothing to run; 1 committed")
     # With one more seed the committed row does not cover the experiment, and rows of two processors are not compared.
     more = clone.run("run", "toy", "--seeds", "2")
@@ -80,7 +81,7 @@ def test_rows_of_other_libraries_and_processors_are_evidence_and_not_run_again(c
 def test_only_what_is_missing_runs_beside_rows_of_a_processor_like_this_one(clone: Sandbox) -> None:
     more = clone.run("run", "toy", "--seeds", "2")
     assert more.stderr.startswith("1 trial to run") and more.returncode == 0
-    source = clone.json("judge", "toy", "--seeds", "2")[0]["source"]
+    source = clone.json("judge", "toy", "--seeds", "2")["claims"][0]["source"]
     assert (source["own"], source["committed"]) == (1, 1)
 
 
@@ -93,14 +94,14 @@ def test_current_export_keeps_what_only_others_measured(clone: Sandbox) -> None:
 
 def test_rows_of_a_gpu_say_nothing_of_an_experiment_without_one(clone: Sandbox) -> None:
     as_elsewhere(clone, device="cuda-nvidia-h200")
-    assert clone.json("judge", "toy")[0]["verdict"] is None
+    assert clone.json("judge", "toy")["claims"][0]["verdict"] is None
 
 
 def test_incomplete_is_neither_an_error_nor_blocked(toy: Sandbox) -> None:
     code = "def sums(*, seed):\n    return {'total': 4.0}\n"
     toy.suite(TOML.replace('tier = "exact"', 'tier = "exact"\nseeds = 4'), code)
     assert toy.run("run", "toy", "--seeds", "3").returncode == 0
-    judged = toy.json("judge", "toy")[0]
+    judged = toy.json("judge", "toy")["claims"][0]
     assert (judged["verdict"], judged["health"]) == (None, "incomplete")
     assert judged["cause"].startswith("3 of 4 trials of 'sums' are there")
 
@@ -160,5 +161,5 @@ def test_a_gpu_row_counts_for_a_gpu_experiment_without_a_gpu(toy: Sandbox, tmp_p
     (toy.root / "results/reference/toy.cuda-nvidia-h200.jsonl").write_text(
         json.dumps(record | {"device": "cuda-nvidia-h200", "setting": "f" * 32, "environment": ""}) + "\n"
     )
-    assert toy.json("judge", "toy", PATH="")[0]["verdict"] == "reproduced"
+    assert toy.json("judge", "toy", PATH="")["claims"][0]["verdict"] == "reproduced"
     assert toy.json("plan", "toy", PATH="")[0]["state"] == "committed"
