@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping
 
 from crossexam.runs.plan import Build, Trial
@@ -14,12 +13,12 @@ START = 3.0
 
 
 class Costs:
-    """Seconds of jobs: as the last of its kind, else as others of its experiment, else the limit of the file."""
+    """Seconds of jobs: as the last of its kind, else as the mean of its experiment, else the limit of the file."""
 
     def __init__(self, rows: Iterable[Row] = (), builds: Builds | None = None) -> None:
         """Rows and builds in the order of their worth: what stands later replaces what stands before."""
         self._trials: dict[tuple[str, str, str, str], float] = {}
-        self._experiments: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+        self._experiments: dict[tuple[str, str], tuple[float, int]] = {}
         self._builds = {(paper, artifact): seconds for (paper, artifact, _), seconds in (builds or {}).items()}
         for row in rows:
             if row.health == "done":
@@ -27,9 +26,9 @@ class Costs:
 
     def learn(self, row: Row) -> None:
         """Take a finished row into account."""
-        place = row.arm, canonical(row.params)
-        self._trials[row.paper, row.experiment, *place] = row.seconds
-        self._experiments.setdefault((row.paper, row.experiment), {})[place] = row.seconds
+        self._trials[row.paper, row.experiment, row.arm, canonical(row.params)] = row.seconds
+        total, count = self._experiments.get((row.paper, row.experiment), (0.0, 0))
+        self._experiments[row.paper, row.experiment] = total + row.seconds, count + 1
 
     def learn_build(self, build: Build, seconds: float) -> None:
         self._builds[build.paper.slug, build.artifact.name] = seconds
@@ -39,9 +38,9 @@ class Costs:
         if isinstance(job, Build):
             return self._builds.get((job.paper.slug, job.artifact.name))
         slug, name = job.paper.slug, job.experiment.name
-        exactly = self._trials.get((slug, name, job.arm, canonical(job.params)))
+        exactly = self._trials.get((slug, name, job.arm, job.point))
         if exactly is None and (like := self._experiments.get((slug, name))):
-            return statistics.fmean(like.values())
+            return like[0] / like[1]
         return exactly
 
     def seconds(self, job: Trial | Build) -> float:

@@ -68,6 +68,7 @@ def processor(environment: Mapping[str, Any]) -> str:
     return ", ".join(str(environment[name]) for name in ("cpu", "capability") if name in environment)
 
 
+@functools.cache
 def processor_here() -> str:
     """The same of this machine, found without importing torch: the vector instructions that its kernels would use."""
     return f"{_cpu_model()}, {_capability()}"

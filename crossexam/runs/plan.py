@@ -67,6 +67,11 @@ class Trial:
     def fingerprint(self) -> str:
         return digest([self.subject, self.setting])
 
+    @functools.cached_property
+    def point(self) -> str:
+        """Its parameters, canonical."""
+        return canonical(self.params)
+
     @property
     def needs_gpu(self) -> bool:
         return self.experiment.needs.gpu_memory_gib > 0

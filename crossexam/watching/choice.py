@@ -88,14 +88,15 @@ def choose(
     rows = {paper.slug: counted_rows(project.root, paper.slug) for paper in papers}
     if not fresh:
         tried = store.tried(trial.fingerprint for trial in trials) - cached
+        processors = {paper.slug: committed_processors(project.root, paper.slug) for paper in papers}
         for (slug, _), group in groups.items():
             if any(trial.fingerprint not in cached for trial in group):
-                found = _standing(group, rows[slug], committed_processors(project.root, slug))
+                found = _standing(group, rows[slug], processors[slug])
                 committed |= {key: row for key, row in found.items() if key not in cached and key not in tried}
     costs = costs_of(papers, project, store)
+    known = cached | committed.keys()
     waiting = {
-        key: [one for one in group if not one.blocked and one.fingerprint not in cached | committed.keys()]
-        for key, group in groups.items()
+        key: [one for one in group if not one.blocked and one.fingerprint not in known] for key, group in groups.items()
     }
     left = []
     if full_minutes is not None:

@@ -222,7 +222,7 @@ def test_each_piece_of_a_new_suite_can_be_replaced_alone(sandbox: Sandbox) -> No
     (folder / "paper.toml").write_text(f"{toml}\n[experiment.sums]{own}")
     experiments = (folder / "experiments.py").read_text()
     (folder / "experiments.py").write_text(experiments + CODE.replace("suites.toy", "suites.my_paper"))
-    assert sandbox.json("judge", "my-paper")[0]["verdict"] == "reproduced"
+    assert sandbox.json("judge", "my-paper")["claims"][0]["verdict"] == "reproduced"
     assert sandbox.run("run", "my-paper").returncode == 0 and "2 passed" in suite_tests(sandbox)
     (folder / "toy.py").unlink()
     (folder / "paper.toml").write_text(TOML)
