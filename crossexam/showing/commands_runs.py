@@ -146,7 +146,8 @@ def run(
 
         choice = choice_now()
         _refuse_empty(choice, selection.keyword)
-        if not offline and _fetch_missing(choice.blocked):
+        wanted = [trial for trial in choice.blocked if budget != 0 or trial.experiment.tier != "full"]
+        if not offline and _fetch_missing(wanted):
             choice = choice_now()
         with show_runs.Live(quiet=as_json) as live:
             live.note(show_runs.opening(choice))

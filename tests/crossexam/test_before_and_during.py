@@ -47,6 +47,19 @@ def test_the_full_tier_is_left_out_and_the_command_for_it_told(with_full: Sandbo
     assert [(one["experiment"], one["known"]) for one in left] == [("long", False)]
 
 
+def test_no_data_is_fetched_for_what_is_left_out(toy: Sandbox) -> None:
+    toy.suite(TOML + FULL.replace("minutes = 8", 'data = ["fashion-mnist"]'), CODE + LONG)
+    nowhere = {
+        "PATH": "",
+        "CROSSEXAM_DATA": "",
+        "XDG_CACHE_HOME": str(toy.root / "cache"),
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    run = toy.run("run", "toy", **nowhere)
+    assert run.returncode == 0 and "fashion-mnist" not in run.stderr
+    assert "blocked: long-one: needs the data set 'fashion-mnist'" in run.stdout
+
+
 def test_what_fits_the_minutes_runs_and_a_named_tier_runs_whole(with_full: Sandbox) -> None:
     assert "Left out" in with_full.run("run", "toy", "--minutes", "7", PATH="").stdout
     fits = with_full.run("run", "toy", "--minutes", "9", PATH="")
