@@ -47,11 +47,11 @@ def committed_builds(root: Path, slug: str = "*") -> Builds:
     return {key: seconds for export in _exports(root, slug) for key, seconds in export.builds.items()}
 
 
-def committed_audits(root: Path) -> dict[str, dict[str, Any]]:
-    """{paper: its audit}."""
+def committed_audits(root: Path, slug: str = "*") -> dict[str, dict[str, Any]]:
+    """{paper: its audit}, of one paper or of all."""
     return {
         file.name.removesuffix(".audit.json"): json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted((root / FOLDER).glob("*.audit.json"))
+        for file in sorted((root / FOLDER).glob(f"{slug}.audit.json"))
     }
 
 

@@ -65,7 +65,7 @@ def show_paper(paper: str, everything: bool, as_json: bool) -> int:
     loaded = find_paper(root, paper)
     with open_store(root) as store:
         judgements = session.judge(loaded, Project(root), store, Selection())
-        audited = session.last_audit(loaded, store)
+        audited = session.last_audit(loaded, store, root)
     if as_json:
         found = show.result_record([(loaded, judgements, judgements)])
         print_json({**show.paper_record(loaded), **found, "links": show_headlines.links(loaded)})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement, judge_paper
-from crossexam.runs.committed import committed_processors, counted_rows
+from crossexam.runs.committed import committed_audits, committed_processors, counted_rows
 from crossexam.runs.environment import processor
 from crossexam.runs.placement import Gpu, Node, Placement, place
 from crossexam.runs.plan import Selection, Trial, plan
@@ -130,12 +130,12 @@ def audit(
     return found
 
 
-def last_audit(paper: Paper, store: Store) -> Audit | None:
-    """What the last audit of a paper found."""
+def last_audit(paper: Paper, store: Store, root: Path) -> Audit | None:
+    """What the last audit of a paper found, here or committed."""
     from crossexam.watching.audit import from_record
 
-    record = store.audit(paper.slug)
-    return from_record(record) if record else None
+    records = [one for one in (committed_audits(root, paper.slug).get(paper.slug), store.audit(paper.slug)) if one]
+    return from_record(max(records, key=lambda one: str(one["at"]))) if records else None
 
 
 def moved(paper: Paper, before: dict[str, str]) -> list[str]:
