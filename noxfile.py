@@ -71,7 +71,8 @@ def uv() -> str:
 def python(session: nox.Session, *words: str, **environment: str) -> None:
     """Run the shared environment's Python on the project."""
     prepare(session)
-    session.run(str(PYTHON), *words, env=environment, external=True)
+    # After Ctrl-C there is time to say that finished trials are kept.
+    session.run(str(PYTHON), *words, env=environment, external=True, interrupt_timeout=10)
 
 
 def crossexam(session: nox.Session, *words: str) -> None:

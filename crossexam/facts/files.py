@@ -1,8 +1,9 @@
-"""The map of a suite's files in its README: each with the first line of its docstring."""
+"""What a suite's README holds: the map of its files, each with the first line of its docstring, and a snippet."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 BEGIN, END = "<!-- files: written by `crossexam report --status` -->", "<!-- end of files -->"
@@ -17,6 +18,15 @@ def file_map(folder: Path) -> str:
         said = ast.get_docstring(ast.parse(file.read_bytes())) or ""
         lines.append(f"- [`{file.name}`]({file.name}): {said.split(chr(10))[0]}")
     return "\n".join([*lines, "- [`paper.toml`](paper.toml): facts, claims with their rules, faults, the ledger."])
+
+
+def snippet(folder: Path) -> str:
+    """The first Python example of a suite's README: how the method is used; empty where there is none."""
+    file = folder / "README.md"
+    found = (
+        re.search(r"^```python\n(.*?)^```", file.read_text(encoding="utf-8"), re.S | re.M) if file.is_file() else None
+    )
+    return found[1] if found else ""
 
 
 def with_file_map(readme: str, folder: Path) -> str:

@@ -341,8 +341,8 @@ class Fault(Validated):
     """What is wrong with the edited code."""
     replace: str
     """A text that occurs once in the file."""
-    by: str
-    """What stands there instead."""
+    by: str = field(metadata={"may_be_empty": True})
+    """What stands there instead; "" where the text is left out."""
     breaks: tuple[str, ...]
     """The claims that may turn red; at least one must."""
     file: str = "method.py"

@@ -149,7 +149,10 @@ class Reader:
         values: dict[str, Any] = {}
         for name, field in fields.items():
             if name in table:
-                values[name] = self.value(hints[name], table[name], (*key, name))
+                if table[name] == "" and "may_be_empty" in field.metadata:
+                    values[name] = ""
+                else:
+                    values[name] = self.value(hints[name], table[name], (*key, name))
             elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
                 self.refuse((*key, name), "is missing", f"add `{name} = ...`")
         if len(self.problems) > before:

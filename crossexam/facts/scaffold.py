@@ -26,6 +26,7 @@ def scaffold(root: Path, slug: str) -> list[Path]:
         "paper.toml.txt": folder / "paper.toml",
         "method.py.txt": folder / "method.py",
         "experiments.py.txt": folder / "experiments.py",
+        "toy.py.txt": folder / "toy.py",
         "README.md.txt": folder / "README.md",
         "test.py.txt": root / "tests" / "suites" / f"test_{package}.py",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from crossexam.judging import stats
 from crossexam.judging.stats import NO_HISTORY, Array, Estimate, History
 from crossexam.judging.student import t_quantile
 from crossexam.runs.rows import Health
+
+State = Health | Literal["not run", "incomplete", "outdated"]
+"""How it stands with what a claim needs: the health of its trials, or that some or all are not there. "outdated": there
+are rows, of older code."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,9 @@ class Sample:
 class Unjudgeable(Exception):
     """Rows that cannot be judged: a health, never a verdict."""
 
-    def __init__(self, health: Health, cause: str) -> None:
+    def __init__(self, health: State, cause: str) -> None:
         super().__init__(cause)
-        self.health: Health = health
+        self.health: State = health
         self.cause = cause
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -31,11 +32,8 @@ class HeadlineJudgement:
 
     @property
     def count(self) -> dict[str, int]:
-        """Its claims by verdict; those without one are "undecided"."""
-        found: dict[str, int] = {}
-        for one in self.judgements:
-            found[one.verdict or "undecided"] = found.get(one.verdict or "undecided", 0) + 1
-        return found
+        """Its claims by verdict, or by what stands in the way of one."""
+        return dict(Counter(one.verdict or one.health for one in self.judgements))
 
 
 def outcome(verdicts: Iterable[str | None]) -> Outcome:
@@ -135,14 +133,12 @@ def _believe(paper: Paper, judgements: Sequence[Judgement]) -> tuple[str, ...]:
     decided = [*exact, *small, *full]
     clauses = []
     if exact and not (small or full):
-        clauses.append("formulas that hold in float64 are all that it says: nothing was trained")
+        clauses.append("formulas in float64 are all that it says")
     if small and not full:
         where = " and ".join(dict.fromkeys(ground(paper.experiments[one.claim.experiment]) for one in small))
-        clauses.append(f"what is so on {where} is so on the paper's data and models")
+        clauses.append(f"what is so on {where} is so at the paper's scale")
     if derived := sum(one.claim.provenance == "derived" for one in decided):
-        clauses.append(
-            f"it follows from what we derived ({derived} of {len(decided)} deciding claims are checks of ours)"
-        )
+        clauses.append(f"checks of ours say it too ({derived} of {len(decided)} deciding claims)")
     if late := sum(one.registered == "changed after" for one in decided):
         clauses.append(
             f"the rules of {late} of {len(decided)} claims, changed after their rows, were not fitted to them"

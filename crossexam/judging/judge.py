@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +13,10 @@ import numpy as np
 from crossexam.facts.paper import Claim, Experiment, Paper, Verdict
 from crossexam.facts.rules import ExactRule, LevelRule, PairedRule, ResourceRule, Rule, TrendRule
 from crossexam.judging import stats
-from crossexam.judging.decide import DECIDE, Finding, Sample, Unjudgeable, decide_trend
+from crossexam.judging.decide import DECIDE, Finding, Sample, State, Unjudgeable, decide_trend
+from crossexam.judging.evidence import Source, speaking
 from crossexam.judging.stats import NO_HISTORY, Array, History
-from crossexam.runs.rows import Health, Row, canonical
+from crossexam.runs.rows import Row, canonical
 
 Registered = Literal["before", "changed after", "unknown"]
 
@@ -27,7 +27,7 @@ class Judgement:
 
     claim: Claim
     verdict: Verdict | None
-    health: Health
+    health: State
     cause: str = ""
     findings: tuple[Finding, ...] = ()
     p: float | None = None
@@ -36,6 +36,10 @@ class Judgement:
     seeds: tuple[int, ...] = ()
     registered: Registered = "unknown"
     """Whether its rule, decision and protocol stood before its rows: in that case nothing was fitted to the outcome."""
+    rows: tuple[Row, ...] = field(default=(), repr=False, compare=False)
+    """The rows of its experiment that it was judged on."""
+    source: Source | None = None
+    """Whose rows it rests on; None where there are none."""
 
     @property
     def as_expected(self) -> bool | None:
@@ -67,25 +71,33 @@ class Evidence:
     experiment: Experiment
     rows: tuple[Row, ...]
     seeds: range
+    source: Source | None = None
 
     def values(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """One value per seed, in seed order. Raises Unjudgeable where one is missing or no single finite number."""
-        found = {row.seed: row for row in self._at(point, arm)}
-        return np.array([self._number(found.get(seed), arm, seed, metric) for seed in self.seeds])
+        found = {row.seed: row for row in self._complete(point, arm)}
+        return np.array([self._number(found[seed], metric) for seed in self.seeds])
 
     def lists(self, point: Mapping[str, Any], arm: str, metric: str) -> Array:
         """All values of a metric at a point, lists flattened, over all seeds."""
-        found = self._at(point, arm)
+        found = self._complete(point, arm)
         values = [np.atleast_1d(np.asarray(_metric(row, metric), dtype=float)) for row in found]
-        if (missing := len(self.seeds) - len(found)) > 0:
-            raise Unjudgeable("error", f"{missing} of {len(self.seeds)} seeds are missing for arm '{arm}'")
         flat = np.concatenate(values)
         if not np.all(np.isfinite(flat)):
             raise Unjudgeable("error", f"metric '{metric}' is not finite")
         return flat
 
-    def _at(self, point: Mapping[str, Any], arm: str) -> Sequence[Row]:
-        return self._by_place.get((arm, canonical(point)), ())
+    def _complete(self, point: Mapping[str, Any], arm: str) -> Sequence[Row]:
+        """One row a seed. Raises Unjudgeable where one is missing."""
+        found = self._by_place.get((arm, canonical(point)), ())
+        if (there := len({row.seed for row in found})) < len(self.seeds):
+            everything = len(self.experiment.arms) * len(self.experiment.grid()) * len(self.seeds)
+            lacking = f"arm '{arm}' has {there} of {len(self.seeds)} seeds"
+            raise Unjudgeable(
+                "incomplete",
+                f"{len(self.rows)} of {everything} trials of '{self.experiment.name}' are there; {lacking}",
+            )
+        return found
 
     @functools.cached_property
     def _by_place(self) -> Mapping[tuple[str, str], Sequence[Row]]:
@@ -96,9 +108,7 @@ class Evidence:
         return found
 
     @staticmethod
-    def _number(row: Row | None, arm: str, seed: int, metric: str) -> float:
-        if row is None:
-            raise Unjudgeable("error", f"no row for arm '{arm}', seed {seed}")
+    def _number(row: Row, metric: str) -> float:
         value = _metric(row, metric)
         if isinstance(value, list):
             raise Unjudgeable("error", f"metric '{metric}' is a list where the rule needs one number a trial")
@@ -125,39 +135,60 @@ def judge_paper(
     setting: Mapping[str, str] | None = None,
     obstacles: Mapping[str, str] | None = None,
     history: Callable[[str], Sequence[Row]] = lambda file: (),
+    committed: Iterable[Row] = (),
+    processors: Mapping[str, str] | None = None,
+    measured: Collection[tuple[str, int]] = (),
 ) -> list[Judgement]:
     """Judge all claims of a paper.
 
     Args:
-        rows: the paper's rows, oldest first; newer ones win.
+        rows: the paper's rows of this machine, or of whichever is meant, oldest first; newer ones win.
         subjects: {subject: experiment} of the trials that the claims are about, as the code stands.
         seeds, first_seed: how many seeds per experiment and from which one, where not those of the file.
         setting: {experiment: setting} of this machine, preferred where its rows are complete.
         obstacles: {experiment: what keeps it from running here}, said where it has no rows.
         history: reads a history file that a claim names.
+        committed: rows that count where `rows` has none; `evidence` says by which rule.
+        processors: {digest of an environment: its processor}.
+        measured: (experiment, seed) of all rows that there are, of whatever code.
     """
-    by_experiment: dict[str, list[Row]] = {}
-    for row in rows:
-        if subjects.get(row.subject) == row.experiment:
-            by_experiment.setdefault(row.experiment, []).append(row)
+    own, others = (_by_experiment(paper, some, subjects) for some in (rows, committed))
 
     @functools.cache
     def evidence(name: str, environments: tuple[str, ...]) -> Evidence:
         """Many claims are judged on the same rows."""
-        wanted = paper.experiments[name].seed_range(seeds, first_seed)
-        allowed = [
-            row
-            for row in by_experiment.get(name, [])
-            if row.seed in wanted and (not environments or row.device in environments)
-        ]
-        return Evidence(paper.experiments[name], _one_setting(allowed, (setting or {}).get(name, "")), wanted)
+        experiment = paper.experiments[name]
+        wanted = experiment.seed_range(seeds, first_seed)
+        mine, theirs = (
+            [
+                row
+                for row in some.get(name, [])
+                if row.seed in wanted and (not environments or row.device in environments)
+            ]
+            for some in (own, others)
+        )
+        trials = len(experiment.arms) * len(experiment.grid()) * len(wanted)
+        group = speaking(mine, theirs, trials, (setting or {}).get(name, ""), processors or {})
+        if group is None:
+            return Evidence(experiment, (), wanted)
+        return Evidence(experiment, tuple(group.rows.values()), wanted, group.source)
+
+    @functools.cache
+    def absent(name: str) -> tuple[State, str]:
+        """Why there are no rows of an experiment, and what to do."""
+        obstacle = (obstacles or {}).get(name, "")
+        tier = " --tier full" if paper.experiments[name].tier == "full" else ""
+        command = f"`crossexam run {paper.slug}{tier} -k {name}`"
+        if any((name, seed) in measured for seed in paper.experiments[name].seed_range(seeds, first_seed)):
+            return "outdated", f"its rows are of older code: {obstacle or f'{command} measures it again'}"
+        return ("blocked", obstacle) if obstacle else ("not run", command)
 
     judgements = []
     for claim in paper.claims:
         known = evidence(claim.experiment, claim.decision.environments)
-        absent = (obstacles or {}).get(claim.experiment) or "not run yet"
         judgement = _judge(claim, known, absent, history)
-        judgements.append(replace(judgement, registered=registered(claim, paper.series(claim), known.rows)))
+        stood = registered(claim, paper.series(claim), known.rows)
+        judgements.append(replace(judgement, registered=stood, source=known.source, rows=known.rows))
     return _correct(paper, judgements)
 
 
@@ -169,26 +200,25 @@ def registered(claim: Claim, series: str, rows: Iterable[Row]) -> Registered:
     return "before" if stood == {series} else "changed after"
 
 
-def _one_setting(rows: Sequence[Row], preferred: str) -> tuple[Row, ...]:
-    """The newest row of each trial, all of one setting: machines and versions are never mixed within a claim."""
-    newest: dict[str, dict[str, Row]] = {}
+def _by_experiment(paper: Paper, rows: Iterable[Row], subjects: Mapping[str, str]) -> dict[str, list[Row]]:
+    """Rows of the code as it stands, on the kind of device that their experiment needs."""
+    found: dict[str, list[Row]] = {}
     for row in rows:
-        trials = newest.setdefault(row.setting, {})
-        old = trials.get(row.subject)
-        if old is None or row.health == "done" or old.health != "done":
-            trials[row.subject] = row
-    complete = Counter({key: sum(row.health == "done" for row in trials.values()) for key, trials in newest.items()})
-    if not newest:
-        return ()
-    best = max(newest, key=lambda key: (complete[key], key == preferred))
-    return tuple(newest[best].values())
+        if subjects.get(row.subject) == row.experiment:
+            on_gpu = row.device.startswith("cuda")
+            if on_gpu == (paper.experiments[row.experiment].needs.gpu_memory_gib > 0):
+                found.setdefault(row.experiment, []).append(row)
+    return found
 
 
-def _judge(claim: Claim, evidence: Evidence, absent: str, history: Callable[[str], Sequence[Row]]) -> Judgement:
+def _judge(
+    claim: Claim, evidence: Evidence, absent: Callable[[str], tuple[State, str]],
+    history: Callable[[str], Sequence[Row]],
+) -> Judgement:  # fmt: skip
     rule = claim.rule
     try:
         if not evidence.rows:
-            raise Unjudgeable("blocked", absent)
+            raise Unjudgeable(*absent(claim.experiment))
         used = [row for row in evidence.rows if row.arm in rule.arms]
         ill = [row for row in used if row.health != "done" and _selected(rule, row.params)]
         if ill:

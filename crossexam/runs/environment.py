@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,22 @@ def device_class(*, gpu: bool) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")
 
 
+def processor(environment: Mapping[str, Any]) -> str:
+    """What decides the bits of a trial beside its fingerprint, from the text of an environment."""
+    return ", ".join(str(environment[name]) for name in ("cpu", "capability") if name in environment)
+
+
+@functools.cache
+def processor_here() -> str:
+    """The same of this machine, found without importing torch: the vector instructions that its kernels would use."""
+    return f"{_cpu_model()}, {_capability()}"
+
+
+def default_jobs() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @functools.cache
 def commit(root: Path) -> str:
     """The project's commit, with a digest of changed and of untracked code; "" outside git."""
@@ -120,3 +136,15 @@ def _cpu_model() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _capability() -> str:
+    """What torch would call it; "" where the system does not list the processor's instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set[str]())
+    if {"avx512f", "avx512vl", "avx512bw", "avx512dq", "fma"} <= flags:
+        return "AVX512"
+    return "AVX2" if {"avx2", "fma"} <= flags else "DEFAULT"

@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from crossexam.facts.paper import TIERS, Artifact, Experiment, Needs, Paper, Tier
@@ -34,6 +35,12 @@ class Build:
     """{definition: digest} of all code that it depends on."""
     imports: frozenset[str] = field(repr=False)
     """Installed modules that it imports."""
+    device: str
+
+    def file(self, results: Path) -> Path:
+        """Where it is kept, by its fingerprint."""
+        _, function = self.artifact.place(self.paper.package)
+        return results / "artifacts" / f"{function}-{self.fingerprint}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,11 @@ class Trial:
     @functools.cached_property
     def fingerprint(self) -> str:
         return digest([self.subject, self.setting])
+
+    @functools.cached_property
+    def point(self) -> str:
+        """Its parameters, canonical."""
+        return canonical(self.params)
 
     @property
     def needs_gpu(self) -> bool:
@@ -149,7 +161,8 @@ def _recipe(paper: Paper, artifact: Artifact, project: Project, needs: Needs) ->
     code, imports = project.digests(*roots), project.foreign(*roots)
     data = {name: _checksum(name) for name in artifact.data}
     asked = digest([artifact.of or artifact.name, artifact.cpus, code, data])
-    where = digest(_setting(imports, gpu=needs.gpu_memory_gib > 0))
+    setting = _setting(imports, gpu=needs.gpu_memory_gib > 0)
+    where = digest(setting)
     known: dict[str, Build] = {}
 
     def build(inputs: Mapping[str, Any]) -> Build:
@@ -157,7 +170,8 @@ def _recipe(paper: Paper, artifact: Artifact, project: Project, needs: Needs) ->
         key = canonical(depends)
         if key not in known:  # arms share it
             recipe = digest([asked, depends])
-            known[key] = Build(paper, artifact, depends, recipe, digest([recipe, where]), needs, code, imports)
+            known[key] = Build(paper, artifact, depends, recipe, digest([recipe, where]), needs, code, imports,
+                               setting["device"])  # fmt: skip
         return known[key]
 
     return build
@@ -185,7 +199,7 @@ def _lacking(needs: Needs, slug: str) -> Iterator[str]:
     if needs.gpu_memory_gib > 0 and not gpu_name():
         yield (
             f"needs CUDA with {needs.gpu_memory_gib:g} GiB: on such a machine run "
-            f"`python -m crossexam run {slug} --tier full --export rows.jsonl`, then here `crossexam import rows.jsonl`"
+            f"`python -m crossexam run {slug} --tier full -o rows.jsonl`, then here `crossexam import rows.jsonl`"
         )
     for name in needs.sets:
         try:

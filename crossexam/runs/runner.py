@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from crossexam.facts.paper import Needs
+from crossexam.runs.costs import Costs, cpus, on_gpu
 from crossexam.runs.environment import commit, libraries
 from crossexam.runs.executors import Executor, Outcome
 from crossexam.runs.placement import gpu_share
@@ -34,6 +34,7 @@ class Progress:
 
     total: int = 0
     cached: int = 0
+    committed: int = 0
     done: int = 0
     failed: int = 0
     blocked: int = 0
@@ -41,6 +42,12 @@ class Progress:
     place: str = ""
     """Where it runs, if not simply here."""
     last: Row | None = None
+    left: Callable[[], float] = lambda: 0.0
+    """About how many seconds it will still take, artifacts included."""
+
+    @property
+    def ended(self) -> int:
+        return self.cached + self.committed + self.done + self.failed + self.blocked
 
 
 Listener = Callable[[Progress], None]
@@ -58,9 +65,14 @@ class Runner:
     fresh: bool = False
     until: float = math.inf
     """When it stops (by `time.monotonic`): what is not finished then has no row."""
+    costs: Costs = field(default_factory=Costs)
+    """What jobs took before; what they take now is added."""
 
-    def run(self, trials: Sequence[Trial]) -> list[Row]:
-        """Rows for all trials (that ended in time), in order. Interrupting it loses only what was in flight."""
+    def run(self, trials: Sequence[Trial], committed: Mapping[str, Row] | None = None) -> list[Row]:
+        """Rows for all trials (that ended in time), in order. Interrupting it loses only what was in flight.
+
+        `committed` are rows that stand for trials, by fingerprint: these do not run.
+        """
         self._progress = Progress(total=len(trials))
         self._rows: dict[str, Row] = {}
         waiting: list[Trial] = []
@@ -68,6 +80,9 @@ class Runner:
         for trial in trials:
             if row := done.get(trial.fingerprint):
                 self._progress.cached += 1
+                self._rows[trial.fingerprint] = row
+            elif row := (committed or {}).get(trial.fingerprint):
+                self._progress.committed += 1
                 self._rows[trial.fingerprint] = row
             elif trial.blocked:
                 self._progress.blocked += 1
@@ -89,8 +104,12 @@ class Runner:
         self._busy, self._lent, self._gpu_gib = 0, 0.0, executor.gpu_gib
         self._started: dict[int, str] = {}
         self._broken: dict[str, str] = {}
-        # Longest first keeps the machine busy to the end; the limit is the best guess of length that there is.
-        queue = deque(sorted(waiting, key=lambda trial: -trial.experiment.needs.minutes))
+        self._ahead = {trial.fingerprint: trial for trial in waiting} | self._missing(waiting)
+        self._began: dict[int, float] = {}
+        self._capacity = executor.capacity
+        self._progress.left = self._left
+        # Longest first keeps the machine busy to the end.
+        queue = deque(sorted(waiting, key=lambda trial: -self.costs.seconds(trial)))
         try:
             while (queue or self._jobs) and time.monotonic() < self.until:
                 self._progress.place = executor.describe()
@@ -104,6 +123,23 @@ class Runner:
             for job in self._jobs.values():
                 self.store.unlock(job.fingerprint)
 
+    def _missing(self, trials: Sequence[Trial]) -> dict[str, Build]:
+        """Artifacts that are to be built."""
+        builds = {build.fingerprint: build for trial in trials for build in trial.builds}
+        return {key: build for key, build in builds.items() if not build.file(self.store.folder).is_file()}
+
+    def _left(self) -> float:
+        """Seconds until the last job ends, if each takes what its like took. One that takes longer is given a tenth
+        more than it has had."""
+        now = time.monotonic()
+        running = [(job, now - self._began[number]) for number, job in self._jobs.copy().items()]  # a display's thread
+        jobs = self._ahead | {job.fingerprint: job for job, _ in running}
+        seconds = {key: self.costs.seconds(job) for key, job in jobs.items()}
+        seconds |= {job.fingerprint: max(seconds[job.fingerprint] - had, had / 10) for job, had in running}
+        busy = sum(value * cpus(jobs[key]) for key, value in seconds.items() if not on_gpu(jobs[key]))
+        gpu = sum(value for key, value in seconds.items() if on_gpu(jobs[key]))
+        return max(busy / self._capacity, gpu, *seconds.values(), 0.0)
+
     def _start_some(self, executor: Executor, waiting: deque[Trial]) -> None:
         """Start what fits, in order, and take it out of `waiting`; a plan may have many thousands of trials."""
         capacity, gpus = executor.capacity, executor.gpus
@@ -112,9 +148,9 @@ class Runner:
             trial = waiting.popleft()
             if self._settled(trial):
                 continue
-            missing = [build for build in trial.builds if not self.artifact_file(build).is_file()]
+            missing = [build for build in trial.builds if not build.file(self.store.folder).is_file()]
             job = missing[0] if missing else trial
-            fits = not self._busy or self._busy + _cpus(job) <= capacity
+            fits = not self._busy or self._busy + cpus(job) <= capacity
             lendable = self._lent + self._gpus(job) <= gpus + 1e-9
             if fits and lendable and self._start(executor, job) and job is trial:
                 continue
@@ -138,12 +174,15 @@ class Runner:
         if isinstance(job, Trial) and not self.fresh and (row := self.store.done(job.fingerprint)):
             self.store.unlock(job.fingerprint)
             self._progress.cached += 1
+            self._ahead.pop(job.fingerprint, None)
             self._rows[job.fingerprint] = row
             self.listener(self._progress)
             return True
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
         number = executor.start(self._trial_job(job) if isinstance(job, Trial) else self._build_job(job))
+        self._began[number] = time.monotonic()
         self._jobs[number] = job
+        self._ahead.pop(job.fingerprint, None)
         self._active.add(job.fingerprint)
         self._count(job, 1)
         self._started[number] = started
@@ -153,7 +192,7 @@ class Runner:
 
     def _count(self, job: Trial | Build, sign: int) -> None:
         """Keep count of the CPUs and GPUs that running jobs have."""
-        self._busy += sign * _cpus(job)
+        self._busy += sign * cpus(job)
         self._lent += sign * self._gpus(job)
 
     def _gpus(self, job: Trial | Build) -> float:
@@ -162,7 +201,7 @@ class Runner:
 
     def _trial_job(self, trial: Trial) -> dict[str, Any]:
         module, needs = f"{trial.paper.package}.experiments", trial.experiment.needs
-        paths = {build.artifact.name: str(self.artifact_file(build)) for build in trial.builds}
+        paths = {build.artifact.name: str(build.file(self.store.folder)) for build in trial.builds}
         return {
             "kind": "trial", "seeded_by": trial.paper.slug, "module": module, "function": trial.experiment.name,
             "given": {"arm": trial.arm, "seed": trial.seed}, "params": dict(trial.params), "paths": paths,
@@ -183,13 +222,8 @@ class Runner:
             "memory_gib": artifact.memory_gib, "minutes": artifact.minutes,
             "gpu": build.needs.gpu_memory_gib > 0,
             "gpus": self._gpus(build),
-            "disk_gib": Needs.disk_gib, "data": list(artifact.data), "artifact": str(self.artifact_file(build)),
+            "disk_gib": Needs.disk_gib, "data": list(artifact.data), "artifact": str(build.file(self.store.folder)),
         }  # fmt: skip
-
-    def artifact_file(self, build: Build) -> Path:
-        """Where an artifact is kept, by its fingerprint."""
-        _, function = build.artifact.place(build.paper.package)
-        return self.store.folder / "artifacts" / f"{function}-{build.fingerprint}.safetensors"
 
     def _finish(self, outcome: Outcome) -> None:
         job = self._jobs.pop(outcome.id)
@@ -201,7 +235,10 @@ class Runner:
             outcome = Outcome(outcome.id, "error", cause, seconds=outcome.seconds, tail=outcome.tail)
         if isinstance(job, Trial):
             self._record(job, outcome, self._started[outcome.id])
-        elif outcome.health != "done":
+        elif outcome.health == "done":
+            self.store.add_build(job.paper.slug, job.artifact.name, job.device, outcome.seconds)
+            self.costs.learn_build(job, outcome.seconds)
+        else:
             self._broken[job.fingerprint] = outcome.cause
         self.store.unlock(job.fingerprint)
 
@@ -209,15 +246,14 @@ class Runner:
         row = _row(trial, outcome, started)
         texts = [trial.code, outcome.environment] if outcome.environment else [trial.code]
         self.store.add(row, *texts)
+        self._ahead.pop(trial.fingerprint, None)
+        if row.health == "done":
+            self.costs.learn(row)
         self._rows[trial.fingerprint] = row
         self._progress.done += outcome.health == "done"
         self._progress.failed += outcome.health != "done"
         self._progress.last = row
         self.listener(self._progress)
-
-
-def _cpus(job: Trial | Build) -> int:
-    return job.experiment.needs.cpus if isinstance(job, Trial) else job.artifact.cpus
 
 
 def _row(trial: Trial, outcome: Outcome, started: str) -> Row:

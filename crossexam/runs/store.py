@@ -42,12 +42,45 @@ CREATE TABLE nights (seq INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, bo
 CREATE TRIGGER nights_are_facts BEFORE UPDATE ON nights BEGIN SELECT RAISE(ABORT, 'nights are append-only'); END;
 CREATE TRIGGER nights_stay BEFORE DELETE ON nights BEGIN SELECT RAISE(ABORT, 'nights are append-only'); END;
 """
-MIGRATIONS: tuple[str, ...] = (CREATE, AUDITS, NIGHTS)
+BUILDS = """
+CREATE TABLE builds (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, paper TEXT NOT NULL, artifact TEXT NOT NULL, device TEXT NOT NULL,
+    seconds REAL NOT NULL
+);
+CREATE TRIGGER builds_are_facts BEFORE UPDATE ON builds BEGIN SELECT RAISE(ABORT, 'builds are append-only'); END;
+CREATE TRIGGER builds_stay BEFORE DELETE ON builds BEGIN SELECT RAISE(ABORT, 'builds are append-only'); END;
+"""
+MIGRATIONS: tuple[str, ...] = (CREATE, AUDITS, NIGHTS, BUILDS)
 """MIGRATIONS[n] takes a database of version n to version n + 1. An empty database has version 0."""
 
 
 class StoreError(Exception):
     """The results cannot be kept or read. The message says what to do."""
+
+
+Builds = dict[tuple[str, str, str], float]
+"""{(paper, artifact, device class): seconds that building it took, the last time}."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a file that `export` wrote holds."""
+
+    rows: list[Row]
+    texts: dict[str, Any]
+    """Environments, by the digest that rows name."""
+    builds: Builds
+
+    def lines(self) -> Iterator[str]:
+        """JSON Lines, as `read_export` reads them."""
+        for key in sorted({row.environment for row in self.rows if row.environment}):
+            yield canonical({"kind": "environment", "id": key, "body": self.texts.get(key, {})})
+        for (paper, artifact, device), seconds in sorted(self.builds.items()):
+            yield canonical(
+                {"kind": "build", "paper": paper, "artifact": artifact, "device": device, "seconds": seconds}
+            )
+        for row in self.rows:
+            yield canonical({"kind": "row", **row.as_json()})
 
 
 @dataclass(frozen=True)
@@ -168,6 +201,11 @@ class Store:
         found = self._connection.execute(f"SELECT body FROM rows{chosen} ORDER BY seq", papers)
         return [Row.from_json(json.loads(body)) for (body,) in found]
 
+    def mark(self, paper: str) -> str:
+        """How far the rows of a paper have come: another mark means that there are others."""
+        query = "SELECT count(*), ifnull(max(seq), 0) FROM rows WHERE paper = ?"
+        return ":".join(map(str, self._connection.execute(query, (paper,)).fetchone()))
+
     def current_rows(self, paper: str, subjects: Collection[str]) -> list[Row]:
         """What is known of some subjects: of each setting the newest row, and the newest finished one, oldest first."""
         query = (
@@ -178,12 +216,22 @@ class Store:
         found = self._connection.execute(query, (paper, json.dumps(list(subjects))))
         return [Row.from_json(json.loads(body)) for (body,) in found]
 
+    def measured(self, paper: str) -> set[tuple[str, int]]:
+        """(experiment, seed) of all finished rows of a paper, of whatever code."""
+        query = "SELECT DISTINCT experiment, json_extract(body, '$.seed') FROM rows WHERE paper = ? AND health = 'done'"
+        return {(experiment, seed) for experiment, seed in self._connection.execute(query, (paper,))}
+
     def finished(self, fingerprints: Iterable[str]) -> set[str]:
         """Those for which there is a finished row."""
         query = (
             "SELECT DISTINCT fingerprint FROM rows "
             "WHERE health = 'done' AND fingerprint IN (SELECT value FROM json_each(?))"
         )
+        return {found for (found,) in self._connection.execute(query, (json.dumps(list(fingerprints)),))}
+
+    def tried(self, fingerprints: Iterable[str]) -> set[str]:
+        """Those for which there is a row, finished or not."""
+        query = "SELECT DISTINCT fingerprint FROM rows WHERE fingerprint IN (SELECT value FROM json_each(?))"
         return {found for (found,) in self._connection.execute(query, (json.dumps(list(fingerprints)),))}
 
     def done_rows(self, fingerprints: Iterable[str]) -> dict[str, Row]:
@@ -204,6 +252,19 @@ class Store:
         """A text that rows name by its digest; empty where it is unknown (rows imported without it)."""
         found = self._connection.execute("SELECT body FROM texts WHERE id = ?", (key,)).fetchone()
         return json.loads(found[0]) if found else {}
+
+    def add_build(self, paper: str, artifact: str, device: str, seconds: float) -> None:
+        """Note what building an artifact took."""
+        with self._transaction() as connection:
+            values = (paper, artifact, device, round(seconds, 2))
+            connection.execute("INSERT INTO builds (paper, artifact, device, seconds) VALUES (?, ?, ?, ?)", values)
+
+    def builds(self, *papers: str) -> Builds:
+        """What building the artifacts of all papers, or of some, took the last time."""
+        chosen = f" WHERE paper IN ({', '.join('?' * len(papers))})" if papers else ""
+        query = f"SELECT paper, artifact, device, seconds FROM builds{chosen} ORDER BY seq"
+        found = self._connection.execute(query, papers)
+        return {(paper, artifact, device): seconds for paper, artifact, device, seconds in found}
 
     def add_verdicts(self, paper: str, verdicts: Iterable[tuple[str, str, str, Mapping[str, Any]]]) -> None:
         """Append (claim, series, verdict, body) each, unless it repeats the last one of its claim."""
@@ -269,34 +330,31 @@ class Store:
     def _offset(fingerprint: str) -> int:
         return int(fingerprint[:15], 16)  # below 2**60: one byte of a file that stays empty
 
-    def export(self, papers: Iterable[str] = (), subjects: Collection[str] | None = None) -> Iterator[str]:
-        """JSON Lines: environments, then rows; only those of some papers, if given.
-
-        Of `subjects`, if given, only finished rows, and of those with one fingerprint the newest.
-        """
+    def export(self, *papers: str) -> Export:
+        """All rows, or those of some papers, with the environments that they name and what their artifacts took."""
         rows = self.rows(*papers)
-        if subjects is not None:
-            done = [row for row in rows if row.subject in subjects and row.health == "done"]
-            rows = list({row.fingerprint: row for row in sorted(done, key=lambda row: row.started)}.values())
-        for key in sorted({row.environment for row in rows if row.environment}):
-            yield canonical({"kind": "environment", "id": key, "body": self.text(key)})
-        for row in rows:
-            yield canonical({"kind": "row", **row.as_json()})
+        texts = {row.environment: self.text(row.environment) for row in rows if row.environment}
+        return Export(rows, texts, self.builds(*papers))
 
     def load(self, lines: Iterable[str], name: str) -> ImportCount:
         """Import what `export` wrote; rows that are here already are counted, not doubled. All or nothing."""
-        rows, texts = read_export(lines, name)
-        new = self._append(rows, texts)
-        return ImportCount(new, len(rows) - new)
+        export = read_export(lines, name)
+        new = self._append(export.rows, export.texts)
+        known = self.builds()
+        for key, seconds in export.builds.items():
+            if known.get(key) != seconds:
+                self.add_build(*key, seconds)
+        return ImportCount(new, len(export.rows) - new)
 
 
-def read_export(lines: Iterable[str], name: str) -> tuple[list[Row], dict[str, Any]]:
-    """Rows and environments of an exported file. Raises StoreError with the line of what is wrong.
+def read_export(lines: Iterable[str], name: str) -> Export:
+    """What a file holds that was exported. Raises StoreError with the line of what is wrong.
 
     Its lines end with "\\n" alone: `str.splitlines` would cut a row at a U+2028 in what a trial printed.
     """
     rows: list[Row] = []
     texts: dict[str, Any] = {}
+    builds: Builds = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -307,11 +365,13 @@ def read_export(lines: Iterable[str], name: str) -> tuple[list[Row], dict[str, A
                 rows.append(Row.from_json(record))
             elif kind == "environment":
                 texts[record["id"]] = record["body"]
+            elif kind == "build":
+                builds[record["paper"], record["artifact"], record["device"]] = float(record["seconds"])
             else:
                 raise ValueError(f"a record of kind {kind!r}")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{name}:{number}: not a row that `crossexam export` wrote: {error}") from error
-    return rows, texts
+    return Export(rows, texts, builds)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from crossexam.facts.paper import Paper
+from crossexam.runs.committed import counted_rows
 from crossexam.runs.plan import Selection, Trial, matching, plan
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.source import Project
@@ -29,10 +30,16 @@ def why(papers: Sequence[Paper], project: Project, store: Store, text: str) -> l
     for paper in papers:
         trials = matching(plan(paper, project, Selection()), text)
         done = store.finished(trial.fingerprint for trial in trials)
-        earlier = _by_trial(store.rows(paper.slug)) if len(done) < len({one.fingerprint for one in trials}) else {}
+        committed = counted_rows(project.root, paper.slug)
+        known = [*committed, *store.rows(paper.slug)]
+        earlier = _by_trial(known) if len(done) < len({one.fingerprint for one in trials}) else {}
+        standing = {row.subject: row for row in committed if row.health == "done"}
         for trial in trials:
             if trial.fingerprint in done:
                 found.append(Explanation(trial, "cached: a finished row has this fingerprint"))
+            elif row := standing.get(trial.subject):
+                told = f"committed: measured on {row.device}, {row.started[:10]}; `run --own` measures it here"
+                found.append(Explanation(trial, told))
             else:
                 found.append(_explain(trial, earlier.get(_key(trial), []), text_of))
     return found

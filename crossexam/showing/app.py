@@ -7,7 +7,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,8 +16,9 @@ import click
 
 from crossexam import __version__
 from crossexam.facts.paper import TIERS, Paper, Tier
-from crossexam.facts.problems import did_you_mean
-from crossexam.facts.project import find_paper, results_folder, suite_folders
+from crossexam.facts.problems import BadFile, did_you_mean
+from crossexam.facts.project import find_paper, project_root, results_folder, suite_folders
+from crossexam.runs.environment import default_jobs
 from crossexam.runs.plan import Selection
 from crossexam.runs.store import Store
 
@@ -52,8 +54,22 @@ class BadUsage(Exception):
 Slugs = tuple[str, ...]
 F = TypeVar("F", bound=Callable[..., Any])
 
-PAPERS = click.argument("papers", nargs=-1, metavar="[PAPER]...")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+def complete_paper(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 - click's
+    """Slugs of papers, for a shell that completes them."""
+    return [slug for slug in suite_folders(project_root()) if slug.startswith(incomplete)]
+
+
+PAPERS = click.argument("papers", nargs=-1, metavar="[PAPER]...", shell_complete=complete_paper)
+PAPER = click.argument("paper", shell_complete=complete_paper)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def out(told: str, **more: Any) -> Callable[[F], F]:
+    """`-o`: where to write. The same in every command that writes."""
+    return click.option("-o", "--out", type=click.Path(path_type=Path), help=told, **more)
+
+
 JOBS = click.option("--jobs", type=int, help="CPUs to use. Default: all.")
 OFFLINE = click.option("--offline", is_flag=True, help="Fetch no data.")
 
@@ -76,22 +92,68 @@ def selecting(command: F) -> F:
     return gathered  # type: ignore[return-value]
 
 
-@click.group(cls=Lazy, epilog="Start with `crossexam list`, then `crossexam run softmax-ghosts --tier exact`.")
+@click.group(
+    cls=Lazy,
+    epilog="Start with `crossexam list`, then `crossexam run softmax-ghosts --tier exact`. For names of papers on TAB: "
+    """`eval "$(_CROSSEXAM_COMPLETE=bash_source crossexam)"` in ~/.bashrc (zsh: zsh_source; fish: fish_source).""",
+)
 @click.version_option(__version__)
 def app() -> None:
     """Cross-examine what machine-learning papers claim."""
 
 
-def chosen_papers(root: Path, slugs: Slugs) -> list[Paper]:
-    return [find_paper(root, slug) for slug in dict.fromkeys(slugs or suite_folders(root))]
+class Chosen(list[Paper]):
+    """Papers of which the sound ones are here; what is wrong with others has been said."""
+
+    broken: int = 0
+
+    def ending(self, status: int) -> int:
+        """The exit code of a command that ended with `status` on the sound ones."""
+        return BAD_USAGE if self.broken else status
+
+
+def chosen_papers(root: Path, slugs: Slugs) -> Chosen:
+    """The papers of these names, or all. A broken one does not keep others from their turn.
+
+    Raises UnknownPaper for a name without a suite, and BadFile where no paper is sound.
+    """
+    chosen = Chosen()
+    problems: list[BadFile] = []
+    for slug in dict.fromkeys(slugs or suite_folders(root)):
+        try:
+            chosen.append(find_paper(root, slug))
+        except BadFile as error:
+            problems.append(error)
+    if problems and not chosen:
+        raise problems[0]
+    for problem in problems:
+        print(f"crossexam: {problem}", file=sys.stderr)
+    chosen.broken = len(problems)
+    return chosen
+
+
+class ReaderLeft(Exception):
+    """Whoever read the output has closed it, as `head` does; the command's outcome stands."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@contextmanager
+def telling(status: int) -> Iterator[None]:
+    """Print what came out, which has this exit code whether or not somebody reads to the end."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderLeft(status) from error
 
 
 def workers(jobs: int | None) -> int:
-    from crossexam.watching import session
-
     if jobs is not None and jobs < 1:
         raise BadUsage(f"--jobs {jobs}: at least 1")
-    return jobs or session.default_jobs()
+    return jobs or default_jobs()
 
 
 def _selection(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | None) -> Selection:

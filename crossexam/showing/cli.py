@@ -15,7 +15,7 @@ from crossexam.facts.project import UnknownPaper
 from crossexam.runs.git import NoGit
 from crossexam.runs.host import NoHost
 from crossexam.runs.store import StoreError
-from crossexam.showing.app import AS_EXPECTED, BAD_USAGE, HARNESS, INTERRUPTED, BadUsage, app
+from crossexam.showing.app import AS_EXPECTED, BAD_USAGE, HARNESS, INTERRUPTED, BadUsage, ReaderLeft, app
 from reference.catalog import DataError
 
 
@@ -30,12 +30,12 @@ def run_app() -> int:
     except (click.Abort, KeyboardInterrupt):
         print("interrupted: finished trials are kept; the same command goes on", file=sys.stderr)
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit) as error:
+    except (BrokenPipeError, ReaderLeft, SystemExit) as error:
         if isinstance(error, SystemExit) and sys.stdout is stdout:  # of a broken pipe, click exits with another stream
             raise
         # The reader had enough, as `head` has. Nothing more may be flushed into the pipe, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
-        return AS_EXPECTED
+        return error.status if isinstance(error, ReaderLeft) else AS_EXPECTED
     except click.ClickException as error:
         error.show()
         return BAD_USAGE

@@ -43,15 +43,21 @@ def data_show(name: str, as_json: bool) -> int:
 @data_app.command("fetch", epilog="Example: crossexam data fetch fashion-mnist gsm8k")
 @click.argument("names", nargs=-1, required=True)
 @OFFLINE
-def data_fetch(names: Slugs, offline: bool) -> int:
+@AS_JSON
+def data_fetch(names: Slugs, offline: bool, as_json: bool) -> int:
     """Get data sets into the cache, whole and verified, or not at all. What broke off goes on where it stopped."""
     from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
 
     entries = [get(name) for name in names]  # a misspelt name is told before anything is fetched
+    folders: dict[str, str] = {}
     for entry in entries:
         with show_data.Fetching() as fetching:
             folder = fetch(entry.name, offline=offline, progress=fetching.update)
-        print(f"{entry.name}: {folder if entry.files else f'bundled with {entry.source}'}")
+        folders[entry.name] = str(folder) if entry.files else ""
+        if not as_json:
+            print(f"{entry.name}: {folder if entry.files else f'bundled with {entry.source}'}")
+    if as_json:
+        print_json(folders)
     return AS_EXPECTED
 
 

@@ -11,19 +11,22 @@ import click
 
 from crossexam.facts.project import find_paper, project_root, results_folder
 from crossexam.runs.source import Project
-from crossexam.showing import show
+from crossexam.showing import show, show_runs
 from crossexam.showing.app import (
     AS_EXPECTED,
     AS_JSON,
     DIFFERS,
     JOBS,
+    PAPER,
     PAPERS,
     BadUsage,
     Slugs,
     app,
     chosen_papers,
     open_store,
+    out,
     print_json,
+    telling,
     workers,
     write,
 )
@@ -33,9 +36,9 @@ from crossexam.showing.app import (
 @PAPERS
 @click.option("--minutes", type=float, default=10.0, help="Time for each paper. Default: 10.")
 @JOBS
-@click.option("--export", type=click.Path(path_type=Path), help="A folder: write PAPER.audit.json there.")
+@out("A folder: write PAPER.audit.json there.")
 @AS_JSON
-def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path | None, as_json: bool) -> int:
+def audit_papers(papers: Slugs, minutes: float, jobs: int | None, out: Path | None, as_json: bool) -> int:
     """Could the verdicts have gone the other way? Planted and generated faults, null control, placebo, repetition."""
     from crossexam.watching import session  # here, so that other commands need not wait for it
     from crossexam.watching.audit import as_record
@@ -43,20 +46,20 @@ def audit_papers(papers: Slugs, minutes: float, jobs: int | None, export: Path |
     if minutes <= 0:
         raise BadUsage(f"--minutes {minutes:g}: more than 0")
     root = project_root()
-    found = []
+    found, chosen = [], chosen_papers(root, papers)
     with open_store(root) as store:
-        for paper in chosen_papers(root, papers):
-            with show.Live(quiet=as_json, each_trial=False) as live:
+        for paper in chosen:
+            with show_runs.Live(quiet=as_json, each_trial=False) as live:
                 one = session.audit(paper, Project(root), store, workers(jobs), minutes, live.update, live.note)
             found.append(one)
             if not as_json:
                 show.audit(one)
-            if export is not None:
+            if out is not None:
                 text = json.dumps(as_record(one), indent=1, sort_keys=True)
-                write(export / f"{paper.slug}.audit.json", [text, "\n"])
+                write(out / f"{paper.slug}.audit.json", [text, "\n"])
     if as_json:
         print_json([as_record(one) for one in found])
-    return AS_EXPECTED if all(one.passed for one in found) else DIFFERS
+    return chosen.ending(AS_EXPECTED if all(one.passed for one in found) else DIFFERS)
 
 
 @app.command("vary", epilog="Example: crossexam vary ldr-loss letter --with 'on_letter.py: epochs=30 => epochs=10'")
@@ -79,7 +82,7 @@ def vary_experiments(
     (chosen,) = chosen_papers(root, (paper,))
     if unknown := set(experiments) - chosen.experiments.keys():
         raise BadUsage(f"{paper} has no experiment {', '.join(sorted(unknown))}")
-    with show.Live(quiet=as_json, each_trial=False) as live:
+    with show_runs.Live(quiet=as_json, each_trial=False) as live:
         try:
             found = vary(
                 chosen, Project(root), [Variation.parse(one) for one in changes], experiments, seeds=seeds,
@@ -91,13 +94,13 @@ def vary_experiments(
     return AS_EXPECTED
 
 
-@app.command(epilog="Example: crossexam nightly --minutes 120 --report night")
+@app.command(epilog="Example: crossexam nightly --minutes 120 -o night")
 @PAPERS
 @click.option("--minutes", type=float, default=60.0, help="Time for the whole night. Default: 60.")
 @JOBS
-@click.option("--report", type=click.Path(path_type=Path), help="A folder: write night.md, night.json and night.xml.")
+@out("A folder: write night.md, night.json and night.xml.")
 @AS_JSON
-def nightly(papers: Slugs, minutes: float, jobs: int | None, report: Path | None, as_json: bool) -> int:
+def nightly(papers: Slugs, minutes: float, jobs: int | None, out: Path | None, as_json: bool) -> int:
     """Run what has changed, repeat what has not, and say what is different from all nights before.
 
     Exit code 1 for a confirmed change, a verdict that is not as expected, a trial that fails or does not repeat.
@@ -107,21 +110,22 @@ def nightly(papers: Slugs, minutes: float, jobs: int | None, report: Path | None
     if minutes <= 0:
         raise BadUsage(f"--minutes {minutes:g}: more than 0")
     root = project_root()
-    with open_store(root) as store, show.Live(quiet=as_json, each_trial=False) as live:
-        watchman = Watchman(
-            chosen_papers(root, papers), Project(root), store, workers(jobs), minutes, live.update, live.note
-        )
+    chosen = chosen_papers(root, papers)
+    with open_store(root) as store, show_runs.Live(quiet=as_json, each_trial=False) as live:
+        watchman = Watchman(chosen, Project(root), store, workers(jobs), minutes, live.update, live.note)
         night = watchman.run()
-    if report is not None:
-        report.mkdir(parents=True, exist_ok=True)
-        write(report / "night.md", [markdown(night)])
-        write(report / "night.json", [json.dumps(as_record(night), indent=1), "\n"])
-        write(report / "night.xml", [junit(night)])
-    if as_json:
-        print_json(as_record(night))
-    else:
-        print(markdown(night), end="")
-    return DIFFERS if night.alarm else AS_EXPECTED
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write(out / "night.md", [markdown(night)])
+        write(out / "night.json", [json.dumps(as_record(night), indent=1), "\n"])
+        write(out / "night.xml", [junit(night)])
+    status = chosen.ending(DIFFERS if night.alarm else AS_EXPECTED)
+    with telling(status):
+        if as_json:
+            print_json(as_record(night))
+        else:
+            print(markdown(night), end="")
+    return status
 
 
 @app.command(
@@ -147,9 +151,9 @@ def compare(a: str, b: str, papers: Slugs, as_json: bool) -> int:
     return DIFFERS if found.verdicts else AS_EXPECTED
 
 
-@app.command(epilog="Example: crossexam report --out site")
+@app.command(epilog="Example: crossexam report -o site")
 @PAPERS
-@click.option("--out", type=click.Path(path_type=Path), default=Path("site"), help="A folder, replaced. Default: site.")
+@out("A folder, replaced. Default: site.", default=Path("site"))
 @click.option("--compare", "sides", nargs=2, metavar="A B", help="Also a page that compares two runs.")
 @click.option("--status", is_flag=True, help="Write results/README.md and the table in README.md instead.")
 @JOBS
@@ -158,22 +162,26 @@ def report(
     papers: Slugs, out: Path, sides: tuple[str, str] | None, status: bool, jobs: int | None, as_json: bool
 ) -> int:
     """A static site from rows alone: the ledger, and a page per paper. It opens from a file, without a network."""
-    from crossexam.runs.committed import committed_audits, committed_rows
-    from crossexam.showing.report.site import build, gather, sources
+    from crossexam.runs.committed import committed_audits, committed_processors, committed_rows, counted_rows
+    from crossexam.showing.report.site import build, gather, last_audits
     from crossexam.showing.report.status import write_status
+    from crossexam.watching import session
     from crossexam.watching.compare import compare as compared
     from crossexam.watching.compare import side
 
     root = project_root()
     chosen = chosen_papers(root, papers)
     if status:
-        rows, audits = list(committed_rows(root)), committed_audits(root)
-        write_status(gather(chosen, Project(root), rows, audits), root)
-        return AS_EXPECTED
+        audits, committed, stood = committed_audits(root), list(committed_rows(root)), committed_processors(root)
+        write_status(gather(chosen, Project(root), (), audits, committed=committed, processors=stood), root)
+        return chosen.ending(AS_EXPECTED)
     started = time.monotonic()
     with open_store(root) as store:
-        rows, audits = sources(root, store, chosen)
-        site = gather(chosen, Project(root), rows, audits, {p.slug: store.verdict_history(p.slug) for p in chosen})
+        rows, audits = store.rows(), last_audits(root, store, chosen)
+        history = {paper.slug: store.verdict_history(paper.slug) for paper in chosen}
+        stood = session.processors(rows, store) | committed_processors(root)
+        committed = counted_rows(root)
+        site = gather(chosen, Project(root), rows, audits, history, committed=committed, processors=stood)
         if sides:
             found = compared(chosen, *sides, *(side(one, root, store) for one in sides))
             site = replace(site, comparison=found)
@@ -183,14 +191,14 @@ def report(
         print_json({"out": str(out), "papers": len(chosen), "bytes": size, "seconds": round(seconds, 2)})
     else:
         print(f"{out / 'index.html'}: {len(chosen)} papers, {size / 1e6:.1f} MB, {seconds:.1f} s")
-    return AS_EXPECTED
+    return chosen.ending(AS_EXPECTED)
 
 
 @app.command(
     epilog="Examples: crossexam bisect credit-iv iv-is-jeffreys --good HEAD~9 --bad HEAD | "
     "crossexam bisect credit-iv form-c-is-closest --package scipy --good 1.15.3 --bad 1.17.1 --version 1.16.0"
 )
-@click.argument("paper")
+@PAPER
 @click.argument("claim")
 @click.option("--good", required=True, help="A commit, or a version with --package.")
 @click.option("--bad", required=True, help="A later one.")
@@ -206,7 +214,7 @@ def bisect(
     root = project_root()
     if claim not in {one.id for one in find_paper(root, paper).claims}:
         raise BadUsage(f"'{paper}' has no claim '{claim}': `crossexam show {paper}` lists them")
-    with open_store(root) as store, show.Live(quiet=as_json) as live:
+    with open_store(root) as store, show_runs.Live(quiet=as_json) as live:
         results = store.folder / "bisect"
         try:
             if package:

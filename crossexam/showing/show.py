@@ -3,125 +3,144 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import TIERS, Paper
-from crossexam.facts.rules import EffectRule, ExactRule, LevelRule, OrderRule, ResourceRule, Rule, TrendRule
-from crossexam.runs.plan import Trial
+from crossexam.judging import words
 from crossexam.runs.rows import Row
+from crossexam.showing import show_headlines, show_runs
 from crossexam.showing.terminal import Part, Styled, bold, say, table
 
 if TYPE_CHECKING:
     from crossexam.judging.decide import Finding
     from crossexam.judging.judge import Judgement
-    from crossexam.runs.placement import Placement
-    from crossexam.runs.runner import Progress
+    from crossexam.judging.numbers import Numbers
+    from crossexam.judging.standing import Standing
     from crossexam.runs.why import Explanation
     from crossexam.watching.audit import Audit
     from crossexam.watching.check import Remark
     from crossexam.watching.compare import Comparison
     from crossexam.watching.vary import Varied
 
+SPARE = ("rule", "reported", "tier", "registered", "measured")
+"""Columns of claims that go where the page is too narrow, the first of them first."""
 STYLES = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
 
 
-def papers(loaded: Sequence[Paper]) -> None:
-    rows = []
-    for paper in loaded:
-        tiers = Counter(paper.tier(claim) for claim in paper.claims)
-        rows.append((paper.slug, *(str(tiers[tier]) for tier in TIERS), paper.about.title))
-    table(rows, ("paper", *TIERS, "title"))
+def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None, *, everything: bool = False) -> None:
+    """A paper in one minute: headlines, use, links, its claims; checks of ours in a line, unless `everything`."""
+    from crossexam.judging.numbers import Numbers
+    from crossexam.judging.standing import LEDGER, SEALS, is_check, standing
 
-
-def paper(loaded: Paper, judgements: Sequence[Judgement], audited: Audit | None) -> None:
+    found = standing(loaded, judgements)
     say(bold(loaded.about.title))
-    facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.code]
+    facts = [f"arXiv:{loaded.about.arxiv}", loaded.about.venue, loaded.about.field]
     say(" · ".join(filter(None, facts)))
     say(loaded.about.summary)
-    verdicts(loaded, judgements, [])
-    states = Counter(item.state for item in loaded.reported)
-    say(f"Ledger: {', '.join(f'{count} {state}' for state, count in states.items()) or 'no reported numbers'}.")
+    if found.headlines:
+        say()
+        say(bold("Headlines"))
+        show_headlines.headlines(found.headlines)
+    show_headlines.use(loaded)
+    numbers = Numbers(loaded, judgements)
+    for title, ours in (("Claims of the paper", False), ("Checks of the implementation", True)):
+        group = [one for one in judgements if is_check(one.claim) is ours]
+        counts = _counted(found.checks if ours else found.claims)
+        if group and (everything or not ours):
+            say()
+            say(bold(title), f": {counts}")
+            _claims(loaded, group, numbers)
+        elif group:
+            say()
+            say(bold(title), f": {counts}. Each: crossexam show {loaded.slug} --all")
+            if odd := [one for one in group if one.as_expected is False or one.health in ("error", "timeout")]:
+                _claims(loaded, odd, numbers)
+    say()
+    say(f"Reported numbers: {_counted({LEDGER[state]: n for state, n in found.ledger.items()}) or 'none listed'}.")
+    stood = {SEALS[name]: count for name, count in found.registered.items()}
+    say(f"Rules of the verdicts: {_counted(stood) or 'no verdict yet'}.")
     say(audit_line(audited) if audited else f"Planted faults: {len(loaded.faults)}; not audited yet.")
+    _closing(loaded, judgements, found)
     say(f"Run it: crossexam run {loaded.slug}. Audit it: crossexam audit {loaded.slug}")
 
 
-def plan(trials: Sequence[Trial], cached: Collection[str]) -> None:
-    groups: dict[tuple[str, str], list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault((trial.paper.slug, trial.experiment.name), []).append(trial)
-    rows, obstacles = [], {}
-    for (slug, name), group in groups.items():
-        known = sum(trial.fingerprint in cached for trial in group)
-        blocked = [trial for trial in group if trial.blocked and trial.fingerprint not in cached]
-        left = len(group) - known - len(blocked)
-        limit = f"{left * group[0].experiment.needs.minutes:g}"
-        rows.append((f"{slug}/{name}", group[0].experiment.tier, *map(str, (len(group), known, len(blocked))), limit))
-        if blocked:
-            obstacles[f"{slug}/{name}"] = blocked[0].blocked
-    table(rows, ("experiment", "tier", "trials", "cached", "blocked", "limit, minutes"))
-    for name, obstacle in obstacles.items():
-        say(f"{name} is blocked: {obstacle}")
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def placement(found: Placement) -> None:
-    """What each node of a cluster would run."""
-    rows = []
-    for load in found.loads:
-        gpus = f"{load.node.gpus:g} {load.node.kind}".strip() if load.node.gpus else ""
-        rows.append((load.node.name, f"{load.node.cpus:g}", gpus, str(load.trials.total()), f"{load.minutes:.1f}"))
-    table(rows, ("node", "CPUs", "GPUs", "trials", "minutes in all"))
-    for name, reason in found.impossible.items():
-        say(f"{name} runs nowhere: {reason}")
-    say(f"done after {found.minutes:.1f} minutes, if trials take as long as before (their limit where none ran)")
+def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str], every: Sequence[Judgement]) -> None:
+    """The headlines, then a line per claim, those of the paper before checks of ours; then what needs words.
 
+    Args:
+        judgements: those that were selected.
+        every: all of the paper, on which headlines and totals rest.
+    """
+    from crossexam.judging.headlines import judge_headlines
+    from crossexam.judging.numbers import Numbers
+    from crossexam.judging.standing import is_check, standing
 
-def placement_record(found: Placement) -> dict[str, Any]:
-    """The same as data."""
-    loads = [
-        {"node": load.node.name, "trials": dict(sorted(load.trials.items())), "minutes": load.minutes}
-        for load in found.loads
-    ]
-    return {"nodes": loads, "minutes": found.minutes, "impossible": dict(found.impossible)}
-
-
-def verdicts(loaded: Paper, judgements: Sequence[Judgement], moved: Sequence[str]) -> None:
-    """One line per claim, then what needs words: findings, surprises, what is blocked."""
-    rows = [
-        (one.claim.id, loaded.tier(one.claim), reported(one.claim.rule), measured(one), criterion(one.claim.rule),
-         _verdict(one))
-        for one in judgements
-    ]  # fmt: skip
+    numbers, headlines = Numbers(loaded, every), judge_headlines(loaded, every)
+    found = standing(loaded, judgements)
     say()
     say(bold(loaded.slug), f": {loaded.about.title}")
-    table(rows, ("claim", "tier", "reported", "measured", "rule", "verdict"))
-    for one in judgements:
-        if one.as_expected is False:
-            say(bold(one.claim.id), f": expected '{one.claim.expected}', judged '{one.verdict}'. {_why(one)}")
-        elif one.claim.finding and one.verdict is not None:
-            say(bold(one.claim.id), f", a finding: {one.claim.finding}")
-        elif one.health in ("error", "timeout"):
-            say(bold(one.claim.id), f": {one.health}: {one.cause}")
-    for cause, ids in _blocked(judgements).items():
-        say(f"blocked: {', '.join(ids)}: {cause}")
+    show_headlines.headlines(headlines)
+    for title, ours in (("Claims of the paper", False), ("Checks of the implementation", True)):
+        if group := [one for one in judgements if is_check(one.claim) is ours]:
+            say()
+            say(bold(title))
+            _claims(loaded, group, numbers)
     for claim_id in moved:
         say(f"{claim_id}: its rule, decision or protocol has changed since its last verdict; a new series begins")
-    counts = Counter(one.verdict or one.health for one in judgements)
+    _closing(loaded, judgements, found)
+
+
+def _closing(loaded: Paper, judgements: Sequence[Judgement], found: Standing) -> None:
+    """Whose rows there are, how many verdicts, and whether they are the expected ones."""
     surprises = sum(one.as_expected is False for one in judgements)
-    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
+    counts = [
+        f"{title}: {_counted(some)}" for title, some in (("claims", found.claims), ("checks", found.checks)) if some
+    ]
     closing = f"{surprises} not as expected" if surprises else "all verdicts as expected"
-    say(f"{loaded.slug}: {summary or 'no claims selected'}; {closing}.")
+    if not any(one.verdict for one in judgements):
+        closing = "no verdict yet"
+    for line in show_runs.evidence(judgements):
+        say(line)
+    say(f"{loaded.slug}: {'; '.join(counts) or 'no claims selected'}; {closing}.")
 
 
-def _blocked(judgements: Sequence[Judgement]) -> dict[str, list[str]]:
-    causes: dict[str, list[str]] = {}
+def _claims(loaded: Paper, judgements: Sequence[Judgement], numbers: Numbers) -> None:
+    """One line per claim, then what needs words: surprises, findings, failures, what is blocked."""
+    rows = [
+        (one.claim.id, loaded.tier(one.claim), words.reported(one.claim.rule), words.measured(one),
+         words.criterion(one.claim.rule), one.registered if one.verdict else "", _verdict(one))
+        for one in judgements
+    ]  # fmt: skip
+    header = ("claim", "tier", "reported", "measured", "rule", "registered", "verdict")
+    kept = [index for index in range(len(header)) if any(row[index] for row in rows)]
+    drop = [kept.index(header.index(name)) for name in SPARE if header.index(name) in kept]
+    table([[row[index] for index in kept] for row in rows], [header[index] for index in kept], drop, whole=True)
     for one in judgements:
-        if one.health == "blocked":
-            causes.setdefault(one.cause, []).append(one.claim.id)
+        why = words.why(one)
+        if one.as_expected is False:
+            say(bold(one.claim.id), f": expected '{one.claim.expected}', judged '{one.verdict}'. {why}")
+        elif one.claim.finding and one.verdict is not None:
+            told = f" ({one.verdict}: {why})" if why else ""
+            say(bold(one.claim.id), f", a finding: {numbers.fill(one.claim.finding)}{told}")
+        elif one.health in ("error", "timeout"):
+            say(bold(one.claim.id), f": {one.health}: {one.cause}")
+    for (health, cause), ids in _absent(judgements).items():
+        say(f"{health}: {show_headlines.some(ids)}: {cause}")
+
+
+def _absent(judgements: Sequence[Judgement]) -> dict[tuple[str, str], list[str]]:
+    """Claims without a verdict for want of rows, by what is the matter and why."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for one in judgements:
+        if one.health in ("blocked", "outdated", "not run", "incomplete"):
+            causes.setdefault((one.health, one.cause), []).append(one.claim.id)
     return causes
 
 
@@ -131,62 +150,6 @@ def _verdict(one: Judgement) -> Styled:
     finding = " (finding)" if one.claim.expected != "reproduced" and one.as_expected else ""
     surprise = " (!)" if one.as_expected is False else ""
     return Styled(f"{one.verdict}{finding}{surprise}", STYLES[one.verdict])
-
-
-def _why(one: Judgement) -> str:
-    finding = one.decisive
-    if finding is None:
-        return ""
-    words = [finding.point and f"at {finding.point}", finding.label]
-    if finding.seeds_needed is not None:
-        needed = finding.seeds_needed
-        words.append(
-            "no number of seeds would decide" if math.isinf(needed) else f"about {needed:.0f} seeds would decide"
-        )
-    return "; ".join(filter(None, words))
-
-
-def number(value: float) -> str:
-    """Four significant digits; powers of ten where they are shorter."""
-    return f"{value:.4g}"
-
-
-def reported(rule: Rule) -> str:
-    if isinstance(rule, LevelRule):
-        return number(rule.reported)
-    if isinstance(rule, EffectRule):
-        return f"{rule.gain:+.4g}"
-    return ""
-
-
-def measured(one: Judgement) -> str:
-    finding = one.decisive
-    if finding is None:
-        return ""
-    extra = f" ({len(one.findings)} points)" if len(one.findings) > 1 else ""
-    if isinstance(one.claim.rule, ExactRule):
-        return number(finding.estimate) + extra
-    return f"{number(finding.estimate)} [{number(finding.low)}, {number(finding.high)}]{extra}"
-
-
-def criterion(rule: Rule) -> str:
-    """The rule in a few characters."""
-    if isinstance(rule, LevelRule | EffectRule):
-        return f"± {number(rule.margin)}"
-    if isinstance(rule, OrderRule):
-        return (
-            f"{rule.method} - {rule.baseline} > {number(rule.margin)}"
-            if rule.higher_is_better
-            else (f"{rule.baseline} - {rule.method} > {number(rule.margin)}")
-        )
-    if isinstance(rule, ResourceRule):
-        return f"ratio <= {number(rule.at_most)}"
-    assert isinstance(rule, ExactRule | TrendRule)
-    if rule.target is not None:
-        tolerance = rule.margin if isinstance(rule, TrendRule) else rule.atol + rule.rtol * abs(rule.target)
-        return f"{number(rule.target)} ± {number(tolerance)}"
-    bounds = [(">=", rule.at_least), ("<=", rule.at_most)]
-    return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
 
 
 def audit(found: Audit) -> None:
@@ -237,7 +200,7 @@ def varied(found: Sequence[Varied]) -> None:
         for one in (each for each in found if each.variation == change):
             turned = one.holds is not None and one.holds != stands[one.claim]
             side = "" if one.holds is None else "on its side" if one.holds else "against it"
-            value = "failed" if one.estimate is None else number(one.estimate)
+            value = "failed" if one.estimate is None else words.number(one.estimate)
             rows.append((one.claim, value, Styled(f"{side}, TURNS" if turned else side, "red" if turned else "")))
         table(rows, ("claim", "estimate", ""))
 
@@ -247,7 +210,7 @@ def comparison(found: Comparison) -> None:
     say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
     if found.differences:
         rows = [
-            (one.what, number(one.a), number(one.b), "" if one.z is None else f"{one.z:+.1f}")
+            (*words.in_units(one.what, one.a, one.b), "" if one.z is None else f"{one.z:+.1f}")
             for one in found.differences[:40]
         ]
         table(rows, ("series", "a", "b", "z"))
@@ -298,69 +261,6 @@ def _briefly(value: Any) -> str:
     return "\n".join(map(str, shown))
 
 
-class Live:
-    """The display of a running run: a progress bar on a terminal, one line per trial elsewhere."""
-
-    def __init__(self, *, quiet: bool, each_trial: bool = True) -> None:
-        self._quiet = quiet
-        self._each_trial = each_trial
-        self._bar: Any = None
-        self._counted = 0
-
-    def __enter__(self) -> Live:
-        if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console  # here: what only prints does not wait for it
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-
-            self._bar = Progress(
-                BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.description}", markup=False),
-                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True),
-                transient=True,
-            )  # fmt: skip
-            self._task = self._bar.add_task("starting", total=None)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def note(self, line: str) -> None:
-        """Say in one line what comes next."""
-        if self._bar is not None:
-            self._bar.console.print(line, markup=False, highlight=False)
-        elif not self._quiet:
-            print(line, file=sys.stderr)
-
-    def update(self, progress: Progress) -> None:
-        """Show how far the run is."""
-        ended = progress.cached + progress.done + progress.failed + progress.blocked
-        counts = [(progress.cached, "cached"), (progress.failed, "failed"), (progress.blocked, "blocked")]
-        words = ", ".join(f"{count} {name}" for count, name in counts if count)
-        if self._bar is not None:
-            place = f"{progress.place}; " if progress.place else ""
-            now = f"{place}{words + '; ' if words else ''}now {', '.join(progress.running.values()) or 'idle'}"
-            self._bar.update(self._task, total=progress.total, completed=ended, description=now)
-        elif self._quiet or not self._each_trial:
-            return
-        elif progress.last is None and not self._counted:
-            self._counted = 1
-            print(f"{progress.total} trials{': ' + words if words else ''}", file=sys.stderr)
-        elif progress.last is not None and progress.done + progress.failed >= self._counted:
-            self._counted = progress.done + progress.failed + 1
-            row = progress.last
-            print(f"[{ended}/{progress.total}] {row.health} {row.name} {row.seconds:.2f} s", file=sys.stderr)
-
-
 def paper_record(loaded: Paper) -> dict[str, Any]:
     tiers = Counter(loaded.tier(claim) for claim in loaded.claims)
     return {
@@ -372,17 +272,44 @@ def paper_record(loaded: Paper) -> dict[str, Any]:
     }
 
 
-def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
+def result_record(
+    judged: Sequence[tuple[Paper, Sequence[Judgement], Sequence[Judgement]]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Headlines, totals and claims of papers, each with the judgements that were selected and all of them."""
+    from crossexam.judging.headlines import judge_headlines
+    from crossexam.judging.standing import record, standing
+
+    found: dict[str, list[dict[str, Any]]] = {"headlines": [], "totals": [], "claims": []}
+    for loaded, selected, every in judged:
+        found["headlines"] += show_headlines.records(loaded, judge_headlines(loaded, every))
+        found["totals"].append({"paper": loaded.slug, **record(standing(loaded, every))})
+        found["claims"] += judgement_records(loaded, selected, every)
+    return found
+
+
+def judgement_records(loaded: Paper, selected: Sequence[Judgement], every: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Claims as JSON has them; the numbers in findings are filled in from all of them."""
+    from crossexam.judging.numbers import Numbers
+
+    numbers = Numbers(loaded, every)
+    return [_judgement_record(loaded, one, numbers) for one in selected]
+
+
+def _judgement_record(loaded: Paper, one: Judgement, numbers: Numbers) -> dict[str, Any]:
     claim = one.claim
     return {
         "paper": loaded.slug,
         "claim": claim.id,
         "says": claim.says,
+        "kind": "check" if claim.provenance == "derived" else "claim of the paper",
+        "where": claim.where,
+        "provenance": claim.provenance,
         "tier": loaded.tier(claim),
         "series": loaded.series(claim),
         "version": claim.version,
         "rule": {"kind": claim.rule.kind, **asdict(claim.rule)},
         "verdict": one.verdict,
+        "why": words.why(one),
         "expected": claim.expected,
         "as_expected": one.as_expected,
         "health": one.health,
@@ -392,8 +319,9 @@ def judgement_record(loaded: Paper, one: Judgement) -> dict[str, Any]:
         "device": one.device,
         "seeds": list(one.seeds),
         "registered": one.registered,
+        "source": asdict(one.source) if one.source else None,
         "findings": [_finding_record(finding) for finding in one.findings],
-        "finding": claim.finding,
+        "finding": numbers.fill(claim.finding),
     }
 
 
@@ -402,17 +330,6 @@ def _finding_record(finding: Finding) -> dict[str, Any]:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in asdict(finding).items()
-    }
-
-
-def trial_record(trial: Trial, cached: bool) -> dict[str, Any]:
-    return {
-        "trial": trial.name,
-        "fingerprint": trial.fingerprint,
-        "tier": trial.experiment.tier,
-        "state": "cached" if cached else "blocked" if trial.blocked else "to run",
-        "blocked": trial.blocked,
-        "minutes": trial.experiment.needs.minutes,
     }
 
 

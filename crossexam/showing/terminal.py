@@ -14,8 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-PIPE_WIDTH = 160
-"""Columns where there is no terminal: enough for whole tables."""
+PIPE_WIDTH = 100_000
+"""Columns where there is no terminal: a pipe's lines are as long as they are, and no word moves to the next."""
 GAP = "  "
 STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
 
@@ -34,18 +34,44 @@ def bold(text: str) -> Styled:
     return Styled(text, "bold")
 
 
-def say(*parts: Part) -> None:
-    """Print one line; a terminal wraps it."""
+def say(*parts: Part, indent: int = 0) -> None:
+    """Print one line. A terminal gets it in several, broken between words; all but the first may be indented."""
+    text = "".join(part if isinstance(part, str) else part.text for part in parts)
     colours = _has_colours()
-    print("".join(_shown(part, colours) for part in parts))
+    if not sys.stdout.isatty() or _columns(text) <= (page := _page()) or "\n" in text:
+        print("".join(_shown(part, colours) for part in parts))
+        return
+    lines = _wrapped(text, page, " " * indent)
+    if colours and isinstance(parts[0], Styled) and lines[0].startswith(parts[0].text):
+        lines[0] = _shown(parts[0], colours) + lines[0].removeprefix(parts[0].text)
+    print("\n".join(lines))
 
 
-def table(rows: Iterable[Sequence[Part]], header: Sequence[str] = ()) -> None:
-    """Print columns side by side. Where they are too wide together, the widest are wrapped."""
+def table(
+    rows: Iterable[Sequence[Part]], header: Sequence[str] = (), drop: Sequence[int] = (), *, whole: bool = False
+) -> None:
+    """Print columns side by side.
+
+    Where they are too wide together, the widest are wrapped between words; where that is not enough, the columns of
+    `drop` go, in that order. No word is ever cut: rather is a line too long.
+
+    Args:
+        whole: columns go before any is wrapped, for lines that one reads across.
+    """
     cells = [[part if isinstance(part, Styled) else Styled(part, "") for part in row] for row in rows]
     if header:
         cells.insert(0, [bold(name) for name in header])
-    widths = _fitting([max(map(_width, column)) for column in zip(*cells, strict=True)])
+    columns = list(zip(*cells, strict=True))
+    left = [number for number in range(len(columns)) if number not in drop]
+    longest = [max(map(_width, column)) for column in columns]
+    least = [max(map(_longest_word, column)) for column in columns]
+    needed = longest if whole else least
+    for number in reversed(drop):  # what goes last comes back first
+        if _breadth([needed[one] for one in (*left, number)]) > _page():
+            break
+        left = sorted([*left, number])
+    cells = [[row[number] for number in left] for row in cells]
+    widths = _fitting([longest[number] for number in left], [least[number] for number in left])
     colours = _has_colours()
     lines = (line for row in cells for line in _lines(row, widths, colours))
     print("\n".join(lines))
@@ -62,23 +88,38 @@ def _lines(row: Sequence[Styled], widths: Sequence[int], colours: bool) -> Itera
         yield GAP.join(parts).rstrip()
 
 
-def _fitting(widths: list[int]) -> list[int]:
-    """The widths of columns that stand side by side on the page."""
-    page = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - page
-    while excess > 0 and (widest := max(widths)) > 1:
-        second = max((width for width in widths if width < widest), default=1)
-        cut = min(excess, max(1, widest - max(1, second)))
-        widths[widths.index(widest)] -= cut
+def _fitting(widths: list[int], least: Sequence[int]) -> list[int]:
+    """The widths of columns that stand side by side on the page, the widest made narrower, none below its `least`."""
+    excess = _breadth(widths) - _page()
+    while excess > 0 and (loose := [number for number, width in enumerate(widths) if width > least[number]]):
+        widest = max(loose, key=lambda number: widths[number])
+        second = max((widths[number] for number in loose if widths[number] < widths[widest]), default=1)
+        cut = min(excess, widths[widest] - max(second, least[widest])) or 1
+        widths[widest] -= cut
         excess -= cut
     return widths
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _page() -> int:
+    return shutil.get_terminal_size((PIPE_WIDTH, 0)).columns
+
+
+def _breadth(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
+
+
+def _longest_word(cell: Styled) -> int:
+    return max(map(_columns, cell.text.split()), default=0)
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
     lines = text.split("\n")
     if len(text) <= width and len(lines) == 1:
         return lines
-    return [part for line in lines for part in textwrap.wrap(line, width) or [""]]
+    wrapper = textwrap.TextWrapper(
+        max(width, 1), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return [part for line in lines for part in wrapper.wrap(line) or [""]]
 
 
 def _width(cell: Styled) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 from crossexam.facts.paper import Claim, Experiment, Paper
 from crossexam.facts.rules import PairedRule, ResourceRule
 from crossexam.judging.judge import Judgement, judge_paper
-from crossexam.runs.environment import commit
+from crossexam.runs.environment import commit, processor
 from crossexam.runs.executors import Executor, LocalExecutor
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical, digest
@@ -31,7 +31,6 @@ from crossexam.runs.source import Project
 from crossexam.runs.store import Store
 from crossexam.runs.syntax import PACKAGES, changed_definitions
 from crossexam.watching.mutants import mutants, sample
-from crossexam.watching.watch import processor
 
 GENERATED = 30
 """Fewest faults made per suite, beside those that it lists: more where it has more options and functions."""

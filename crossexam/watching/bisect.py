@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossexam.runs.committed import OWN
 from crossexam.runs.git import GitError, text
 from crossexam.runs.host import KEPT
 
@@ -117,7 +118,7 @@ def _verdict(tree: Path, paper: str, claim: str, results: Path, first: Sequence[
     # A revision has a harness of its own, which its folder brings; where it has none, this one serves.
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [*first, os.environ.get("PYTHONPATH"), here]))
-    environment = {**os.environ, "PYTHONPATH": path, "CROSSEXAM_RESULTS": str(results)}
+    environment = {**os.environ, "PYTHONPATH": path, "CROSSEXAM_RESULTS": str(results), OWN: "1"}
     environment.pop(KEPT, None)  # a host holds libraries, and these are others
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     try:

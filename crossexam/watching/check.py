@@ -14,7 +14,9 @@ from pathlib import Path
 from crossexam.facts.files import BEGIN, END, with_file_map
 from crossexam.facts.paper import Paper
 from crossexam.facts.rules import PairedRule
-from crossexam.judging.judge import judge_paper
+from crossexam.facts.sentences import flaw, sentences
+from crossexam.judging.judge import Judgement, judge_paper
+from crossexam.judging.numbers import BadExpression, Numbers
 from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.source import Project
@@ -29,6 +31,8 @@ PAGE = 150
 """Lines of a README."""
 BUDGETS = {"Python": 900, "paper.toml": 700, "tests": 200, "method.py": 300}
 """Lines of a suite that is read in one sitting."""
+SENTENCES_DUE = False
+"""Whether a suite with a sentence that does not stand alone is unfinished. To be set True when all are rewritten."""
 HEADLINES_DUE = False
 """Whether a suite without three to six headlines is unfinished. To be set True when every suite has them."""
 HEADLINES = range(3, 7)
@@ -52,13 +56,17 @@ class Remark:
 
 def check(paper: Paper, project: Project, rows: Sequence[Row]) -> list[Remark]:
     """All that is to be said of a suite. `rows` are the committed ones."""
+    trials = plan(paper, project, Selection())
+    judgements = judge_paper(paper, rows, {trial.subject: trial.experiment.name for trial in trials})
+    numbers = Numbers(paper, judgements)
     return [
         *_headlines(paper),
         *_facts(paper),
+        *_sentences(paper, numbers),
         *_ledger(paper),
-        *_readme(paper),
+        *_readme(paper, numbers),
         *_files(paper, project.root),
-        *_rows(paper, project, rows),
+        *_rows(paper, trials, rows, judgements),
     ]
 
 
@@ -72,6 +80,20 @@ def _headlines(paper: Paper) -> Iterator[Remark]:
             if claim.provenance == "abstract" and not claim.aside:
                 wrong, mend = "is of the abstract and in no headline", 'name it in one, or say `aside = "why not"`'
                 yield Remark(f"claim {claim.id}", wrong, mend, grave=False)
+
+
+def _sentences(paper: Paper, numbers: Numbers) -> Iterator[Remark]:
+    """Sentences stand alone, and the numbers that they ask for can be had."""
+    for where, sentence in sentences(paper):
+        if wrong := flaw(sentence):
+            mend = "write it for who has only this project; keep the number in a comment"
+            yield Remark(where, wrong, mend, grave=SENTENCES_DUE)
+        try:
+            numbers.fill(sentence)
+        except BadExpression as error:
+            yield Remark(where, f"asks for a number: {error}", "CONTRIBUTING.md says how one is named")
+        if "{= " in sentence and not where.endswith("finding"):
+            yield Remark(where, "asks for a measured number", "only findings tell what was measured")
 
 
 def _facts(paper: Paper) -> Iterator[Remark]:
@@ -114,7 +136,7 @@ def _ledger(paper: Paper) -> Iterator[Remark]:
                 yield Remark(f"reported {item.id}", wrong, "name a claim that is run small, or change the state")
 
 
-def _readme(paper: Paper) -> Iterator[Remark]:
+def _readme(paper: Paper, numbers: Numbers) -> Iterator[Remark]:
     file = paper.folder / "README.md"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     if not text:
@@ -127,8 +149,15 @@ def _readme(paper: Paper) -> Iterator[Remark]:
     if f"suites.{paper.folder.name}" not in text or not re.search(r"```python\n.*?```", text, re.S):
         yield Remark("README.md", "has no snippet", f"show how to use suites.{paper.folder.name} in one's own code")
     if BEGIN not in text or with_file_map(text, paper.folder) != text:
-        mend = f"put `{BEGIN}` and `{END}` where it belongs, then crossexam report --status"
+        mend = "crossexam report --status"
+        if BEGIN not in text:
+            mend = f"put `{BEGIN}` and `{END}` where it belongs, then {mend}"
         yield Remark("README.md", "has no fresh map of the suite's files", mend)
+    try:
+        if numbers.refresh(text) != text:
+            yield Remark("README.md", "holds numbers that the rows do not have", "crossexam report --status")
+    except BadExpression as error:
+        yield Remark("README.md", f"asks for a number: {error}", "CONTRIBUTING.md says how one is named")
     if len(text.splitlines()) >= PAGE:
         yield Remark("README.md", f"has {len(text.splitlines())} lines", "keep it to a page")
 
@@ -139,6 +168,8 @@ def _files(paper: Paper, root: Path) -> Iterator[Remark]:
     for file in sorted(paper.folder.rglob("*")):
         if file.is_file() and file.suffix not in ROOMS:
             yield Remark(file.name, "is neither code, facts nor prose", "data, weights and results live elsewhere")
+    if (paper.folder / "toy.py").is_file():
+        yield Remark("toy.py", "is the toy of the template", "remove it, and all that `grep -rn toy` finds")
     sources = {file.name: file.read_text(encoding="utf-8") for file in sorted(paper.folder.glob("*.py"))}
     for name, text in sources.items():
         if text.strip() and not ast.get_docstring(ast.parse(text)):
@@ -157,19 +188,19 @@ def _files(paper: Paper, root: Path) -> Iterator[Remark]:
             )
 
 
-def _rows(paper: Paper, project: Project, rows: Sequence[Row]) -> Iterator[Remark]:
+def _rows(
+    paper: Paper, trials: Sequence[Trial], rows: Sequence[Row], judgements: Sequence[Judgement]
+) -> Iterator[Remark]:
     if not rows:
         mend = f"crossexam run {paper.slug}, then crossexam export {paper.slug} --current -o results/reference/..."
         yield Remark("rows", "none are committed", mend, grave=False)
         return
-    trials = plan(paper, project, Selection())
-    subjects = {trial.subject: trial.experiment.name for trial in trials}
     known = {row.subject for row in rows}
     stale = {trial.experiment.name for trial in trials if trial.subject not in known and not trial.blocked}
     if stale:
         wrong = f"of {', '.join(sorted(stale))} are older than the code"
         yield Remark("rows", wrong, "run them and commit the export", grave=False)
-    for one in judge_paper(paper, rows, subjects):
+    for one in judgements:
         if one.claim.experiment not in stale and one.as_expected is False:
             wrong = f"is {one.verdict} by the committed rows, not {one.claim.expected}"
             yield Remark(f"claim {one.claim.id}", wrong, "find out why; then write what was found")

@@ -9,6 +9,7 @@ from typing import Any
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import judge_paper
+from crossexam.runs.committed import counted_rows
 from crossexam.runs.git import GitError, text
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.store import Store, StoreError, read_export
@@ -48,20 +49,20 @@ class Comparison:
 
 
 def side(name: str, root: Path, store: Store) -> list[Row]:
-    """The rows that a name means: a file, a machine class or a commit of the store's rows, or a revision's files.
+    """The rows that a name means: a file; a machine class, own and committed; a commit, own or its files.
 
     Raises StoreError where it means none of these.
     """
     path = Path(name)
     if path.is_file():
-        return read_export(path.read_text(encoding="utf-8").split("\n"), name)[0]
-    rows = store.rows()
+        return read_export(path.read_text(encoding="utf-8").split("\n"), name).rows
+    rows = [*counted_rows(root), *store.rows()]
     by_device = [row for row in rows if row.device == name]
     if by_device:
         return by_device
     revision = _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
     if revision:
-        by_commit = [row for row in rows if str(store.text(row.environment).get("commit", "")) == revision]
+        by_commit = [row for row in store.rows() if str(store.text(row.environment).get("commit", "")) == revision]
         return by_commit or _committed(root, revision)
     devices = ", ".join(sorted({row.device for row in rows})) or "none yet"
     raise StoreError(f"'{name}' is no file, no machine class that has rows ({devices}) and no commit")
@@ -76,7 +77,7 @@ def _committed(root: Path, revision: str) -> list[Row]:
         row
         for file in files
         if file.endswith(".jsonl")
-        for row in read_export(_git(root, "show", f"{revision}:{file}").split("\n"), f"{revision[:12]}:{file}")[0]
+        for row in read_export(_git(root, "show", f"{revision}:{file}").split("\n"), f"{revision[:12]}:{file}").rows
     ]
 
 

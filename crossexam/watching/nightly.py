@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement
+from crossexam.judging.words import in_units
+from crossexam.runs.committed import committed_processors, counted_rows
 from crossexam.runs.environment import commit
 from crossexam.runs.executors import Executor, LocalExecutor
 from crossexam.runs.plan import Selection, Trial, plan
@@ -27,7 +29,6 @@ from crossexam.watching.watch import (
     confirmed,
     day_of,
     generation_of,
-    processor,
     score,
     screened,
     series_of,
@@ -115,7 +116,7 @@ class Watchman:
         """The whole night."""
         self._started = time.monotonic()
         began = datetime.now(UTC)
-        self._known = {row.fingerprint: row for paper in self.papers for row in self.store.rows(paper.slug)}
+        self._known = {row.fingerprint: row for paper in self.papers for row in self._rows(paper.slug)}
         self._longest = _longest(self._known.values())
         before = {paper.slug: self.store.last_verdicts(paper.slug) for paper in self.papers}
         trials = [trial for paper in self.papers for trial in plan(paper, self.project, Selection())]
@@ -129,8 +130,7 @@ class Watchman:
         repeated = self._run(sorted(settled, key=self._age), REPEATS, fresh=True)
         changes, count = self._changes(trials, [*ran, *repeated])
         judged = {paper.slug: session.judge(paper, self.project, self.store, Selection()) for paper in self.papers}
-        rows = [row for paper in self.papers for row in self.store.rows(paper.slug)]
-        tonight = {row.fingerprint for row in (*ran, *repeated)}
+        rows = [row for paper in self.papers for row in self._rows(paper.slug)]
         measured = [*ran, *repeated]
         tonight = {row.fingerprint for row in measured}
         claims = [(slug, one) for slug, group in judged.items() for one in group]
@@ -192,7 +192,7 @@ class Watchman:
 
     def _changes(self, trials: Sequence[Trial], rows: Sequence[Row]) -> tuple[list[Change], int]:
         """Series that tonight's rows have moved, confirmed on fresh seeds where time is left."""
-        history = [row for paper in {row.paper for row in rows} for row in self.store.rows(paper)]
+        history = [row for paper in {row.paper for row in rows} for row in self._rows(paper)]
         processors = self._processors(history)
         current = {name(row, processors) for row in rows for name in (generation_of, day_of)}
         every = since(series_of(history, processors), self._confirmed_before())
@@ -209,7 +209,11 @@ class Watchman:
         return changes, len(every)
 
     def _processors(self, rows: Iterable[Row]) -> Processors:
-        return {key: processor(self.store.text(key)) for key in {row.environment for row in rows}}
+        return session.processors(rows, self.store) | committed_processors(self.project.root)
+
+    def _rows(self, slug: str) -> list[Row]:
+        """All rows of a paper: the committed ones are history, too."""
+        return [*counted_rows(self.project.root, slug), *self.store.rows(slug)]
 
     def _confirmed_before(self) -> dict[str, str]:
         """{series: generation of its last confirmed change}, from the nights before."""
@@ -283,7 +287,8 @@ def markdown(night: Night) -> str:
 
 def _sentence(change: Change) -> str:
     again = "no time to confirm" if change.fresh_z is None else f"fresh seeds z = {change.fresh_z:+.1f}"
-    return f"{change.what}: {change.before:.6g} -> {change.now:.6g} (z = {change.z:+.1f}, {again})"
+    what, before, now = in_units(change.what, change.before, change.now)
+    return f"{what}: {before} -> {now} (z = {change.z:+.1f}, {again})"
 
 
 def junit(night: Night) -> str:
@@ -296,7 +301,7 @@ def junit(night: Night) -> str:
         if text := surprises.get(f"{slug}/{claim}"):
             ElementTree.SubElement(case, "failure", message=text)
             failures += 1
-        elif outcome in ("blocked", "error", "timeout"):
+        elif outcome in ("blocked", "not run", "incomplete", "outdated", "error", "timeout"):
             ElementTree.SubElement(case, "skipped", message=outcome)
     others: list[tuple[str, str, str]] = [
         *(("change", one.what, _sentence(one)) for one in night.changes if one.confirmed),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import Judgement, judge_paper
+from crossexam.runs.committed import committed_audits, committed_processors, counted_rows
+from crossexam.runs.environment import processor
 from crossexam.runs.placement import Gpu, Node, Placement, place
 from crossexam.runs.plan import Selection, Trial, plan
-from crossexam.runs.rows import Row, canonical
+from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store, StoreError, read_export
+from crossexam.watching.choice import Choice, costs_of
 
 if TYPE_CHECKING:  # judging waits neither for what runs trials nor for what audits
     from crossexam.runs.executors import Executor
@@ -26,7 +28,6 @@ if TYPE_CHECKING:  # judging waits neither for what runs trials nor for what aud
 class Settings:
     """How a run is to be done."""
 
-    selection: Selection
     jobs: int
     fresh: bool = False
     inline: bool = False
@@ -36,20 +37,14 @@ class Settings:
     """The cluster's GPU."""
 
 
-def default_jobs() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_papers(
-    papers: Sequence[Paper], project: Project, store: Store, settings: Settings, listener: Listener
+    project: Project, store: Store, choice: Choice, settings: Settings, listener: Listener
 ) -> list[tuple[Trial, Row]]:
-    """Run the selected trials of the papers and return each with its row."""
+    """Run what was chosen and return each trial with its row."""
     from crossexam.runs.executors import InlineExecutor, LocalExecutor
     from crossexam.runs.runner import Runner
 
     root = project.root
-    trials = [trial for paper in papers for trial in plan(paper, project, settings.selection)]
 
     def start(modules: set[str]) -> Executor:
         if settings.cluster:
@@ -58,8 +53,8 @@ def run_papers(
             return RayExecutor(root, modules, settings.cluster, settings.gpu)
         return InlineExecutor(root) if settings.inline else LocalExecutor(root, modules, settings.jobs)
 
-    runner = Runner(store, project, start, listener, settings.fresh)
-    return list(zip(trials, runner.run(trials), strict=True))
+    runner = Runner(store, project, start, listener, settings.fresh, costs=choice.costs)
+    return list(zip(choice.trials, runner.run(choice.trials, choice.committed), strict=True))
 
 
 def forecast(
@@ -71,38 +66,35 @@ def forecast(
     gpu: Gpu | None,
 ) -> Placement:
     """Where trials without a row would run, and for how long: as long as the last of their kind, else their limit."""
-    waiting, seconds = [], {}
+    waiting = []
     for paper in papers:
-        for row in store.rows(paper.slug):
-            if row.health == "done":
-                seconds[paper.slug, row.experiment, row.arm, canonical(row.params)] = row.seconds
         trials = plan(paper, project, selection)
         done = store.finished(trial.fingerprint for trial in trials)
         waiting += [trial for trial in trials if not trial.blocked and trial.fingerprint not in done]
-
-    def minutes(trial: Trial) -> float:
-        known = seconds.get((trial.paper.slug, trial.experiment.name, trial.arm, canonical(trial.params)))
-        return trial.experiment.needs.minutes if known is None else known / 60
-
-    return place(waiting, nodes, gpu, minutes)
+    costs = costs_of(papers, project, store)
+    return place(waiting, nodes, gpu, lambda trial: costs.seconds(trial) / 60)
 
 
 def judge(paper: Paper, project: Project, store: Store, selection: Selection) -> list[Judgement]:
-    """Verdicts of all claims on the rows that the store has for the code as `project` read it, recorded there.
+    """Verdicts of all claims on the rows that there are for the code as `project` read it, recorded in the store.
 
     Of the selection only the seeds count here.
     """
     trials = plan(paper, project, Selection(seeds=selection.seeds, first_seed=selection.first_seed))
     subjects = {trial.subject: trial.experiment.name for trial in trials}
+    own, committed = store.current_rows(paper.slug, subjects), counted_rows(project.root, paper.slug)
     judgements = judge_paper(
         paper,
-        store.current_rows(paper.slug, subjects),
+        own,
         subjects,
         seeds=selection.seeds,
         first_seed=selection.first_seed,
         setting={trial.experiment.name: trial.setting for trial in trials},
         obstacles={trial.experiment.name: trial.blocked for trial in trials},
         history=lambda file: history_rows(project.root, file),
+        committed=committed,
+        processors=processors(own, store) | committed_processors(project.root, paper.slug),
+        measured=store.measured(paper.slug) | {(row.experiment, row.seed) for row in committed},
     )
     verdicts = (
         (one.claim.id, paper.series(one.claim), one.verdict, _verdict_record(one))
@@ -110,6 +102,11 @@ def judge(paper: Paper, project: Project, store: Store, selection: Selection) ->
     )  # fmt: skip
     store.add_verdicts(paper.slug, verdicts)
     return judgements
+
+
+def processors(rows: Iterable[Row], store: Store) -> dict[str, str]:
+    """{digest of an environment that rows name: its processor}, as the store knows them."""
+    return {key: processor(store.text(key)) for key in {row.environment for row in rows} if key}
 
 
 def _verdict_record(judgement: Judgement) -> dict[str, Any]:
@@ -133,12 +130,12 @@ def audit(
     return found
 
 
-def last_audit(paper: Paper, store: Store) -> Audit | None:
-    """What the last audit of a paper found."""
+def last_audit(paper: Paper, store: Store, root: Path) -> Audit | None:
+    """What the last audit of a paper found, here or committed."""
     from crossexam.watching.audit import from_record
 
-    record = store.audit(paper.slug)
-    return from_record(record) if record else None
+    records = [one for one in (committed_audits(root, paper.slug).get(paper.slug), store.audit(paper.slug)) if one]
+    return from_record(max(records, key=lambda one: str(one["at"]))) if records else None
 
 
 def moved(paper: Paper, before: dict[str, str]) -> list[str]:
@@ -151,4 +148,4 @@ def history_rows(root: Path, file: str) -> list[Row]:
     path = root / file
     if not path.is_file():
         raise StoreError(f"the history file {file} does not exist: mend decision.history of the claim")
-    return read_export(path.read_text(encoding="utf-8").split("\n"), file)[0]
+    return read_export(path.read_text(encoding="utf-8").split("\n"), file).rows

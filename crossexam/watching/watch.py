@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -90,11 +90,6 @@ class Score:
     """Two-sided."""
     before: float
     now: float
-
-
-def processor(environment: Mapping[str, Any]) -> str:
-    """What decides the bits of a trial beside its fingerprint, from the text of an environment."""
-    return ", ".join(str(environment[name]) for name in ("cpu", "capability") if name in environment)
 
 
 def generation_of(row: Row, processors: Processors) -> str:

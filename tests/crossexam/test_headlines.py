@@ -77,12 +77,12 @@ def test_scale_and_what_waits_are_said_in_words(paper: Paper) -> None:
     )
     assert (first.outcome, first.scale) == ("holds", "exact, in float64; small: Letter recognition, 5 seeds")
     assert first.believe == (
-        "what is so on Letter recognition is so on the paper's data and models",
-        "it follows from what we derived (1 of 2 deciding claims are checks of ours)",
+        "what is so on Letter recognition is so at the paper's scale",
+        "checks of ours say it too (1 of 2 deciding claims)",
     )
     assert second.outcome == "holds"
     assert second.waiting == (("needs CUDA", ("faster",)),)
-    assert second.count == {"undecided": 1, "reproduced": 1}
+    assert second.count == {"blocked": 1, "reproduced": 1}
     assert headline_of((first, second)) == {"two-and-two": 0, "better": 0, "faster": 1}
     assert count_outcomes((first, second)) == {**dict.fromkeys(OUTCOMES, 0), "holds": 2}
 
@@ -102,4 +102,4 @@ def test_claims_that_were_not_selected_have_no_say(paper: Paper) -> None:
     only = judge_headlines(replace(paper, claims=(sums,)), [judged(sums, "reproduced", "unknown")])
     assert [one.outcome for one in only] == ["holds", "open"]
     assert any("do not say so" in clause for clause in only[0].believe)
-    assert only[0].believe[0].startswith("formulas that hold in float64")
+    assert only[0].believe[0].startswith("formulas in float64")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from crossexam.facts.loader import load_paper
 from crossexam.facts.paper import Paper
 from crossexam.facts.problems import BadFile, Lines
-from tests.conftest import TOML, Sandbox
+from tests.conftest import ROOT, TOML, Sandbox
 
 LEVEL = """
 [[experiment.sums.claim]]
@@ -300,3 +301,23 @@ def test_series_follows_rule_decision_and_protocol_only(sandbox: Sandbox) -> Non
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="missing or empty"):
         load_paper(tmp_path)
+
+
+def test_a_fault_may_leave_a_text_out(sandbox: Sandbox) -> None:
+    toml = (
+        TOML
+        + '\n[[fault]]\nid = "gone"\nsays = "b is left out."\nreplace = " + b"\nby = ""\nbreaks = ["two-and-two"]\n'
+    )
+    assert load_paper(sandbox.suite(toml)).faults[0].by == ""
+
+
+def test_the_examples_of_contributing_load(sandbox: Sandbox) -> None:
+    """One claim of each kind of rule, as an author would copy it."""
+    block = re.search(r"```toml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.S)
+    assert block
+    about = TOML.split("[experiment")[0]
+    rest = "".join(f"\n\ndef {name}(*, seed):\n    ...\n" for name in ("mixture", "cost"))
+    method = "def loss(hard, uniform, strength):\n    return (1 - strength) * hard + strength * uniform\n"
+    aside = block[1].replace('provenance = "abstract"', 'provenance = "official-readme"')
+    paper = load_paper(sandbox.suite(about + aside, "def on_digits(*, arm, seed, strength):\n    ...\n" + rest, method))
+    assert {claim.rule.kind for claim in paper.claims} == {"exact", "level", "order", "effect", "trend", "resource"}

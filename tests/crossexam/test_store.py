@@ -97,7 +97,7 @@ def test_export_and_import_do_not_double(tmp_path: Path) -> None:
     with Store(tmp_path / "a") as store:
         store.add(row(0))
         store.add(row(1))
-        lines = list(store.export())
+        lines = list(store.export().lines())
     with Store(tmp_path / "b") as store:
         store.add(row(1))
         first, again = store.load(lines, "x"), store.load(lines, "x")

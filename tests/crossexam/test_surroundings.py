@@ -106,7 +106,7 @@ def test_what_a_trial_prints_and_raises_is_kept_whatever_it_is(toy: Sandbox) -> 
 
 
 def test_an_export_that_could_not_be_written_is_refused_before_the_run(toy: Sandbox) -> None:
-    run = toy.run("run", "toy", "--export", "absent/rows.jsonl")
+    run = toy.run("run", "toy", "--out", "absent/rows.jsonl")
     assert run.returncode == 2
     assert "cannot write absent/rows.jsonl" in run.stderr
     assert not (toy.root / "results").exists()

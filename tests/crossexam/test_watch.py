@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from crossexam.runs.environment import processor
 from crossexam.runs.rows import Row
 from crossexam.watching.bisect import BisectError, halve
 from crossexam.watching.watch import (
@@ -20,7 +21,6 @@ from crossexam.watching.watch import (
     Score,
     benjamini_hochberg,
     confirmed,
-    processor,
     score,
     screened,
     series_of,
@@ -218,11 +218,11 @@ def draws(*, arm, seed, device):
 
 def test_a_night_is_quiet_then_names_what_moved(sandbox: Sandbox) -> None:
     folder = sandbox.suite(NIGHTLY, DRAWS, "OFFSET = 0.0\n")
-    first = sandbox.run("nightly", "toy", "--minutes", "2", "--report", "first")
+    first = sandbox.run("nightly", "toy", "--minutes", "2", "-o", "first")
     assert first.returncode == 0, first.stdout + first.stderr
     assert "All quiet. 5 trials run, 0 repeated" in first.stdout
     (folder / "method.py").write_text("OFFSET = 10.0\n")
-    second = sandbox.run("nightly", "toy", "--minutes", "2", "--report", "second")
+    second = sandbox.run("nightly", "toy", "--minutes", "2", "-o", "second")
     assert second.returncode == 1
     night = json.loads((sandbox.root / "second" / "night.json").read_text())
     assert [one["what"] for one in night["changes"] if one["confirmed"]] == ["toy/draws/method: value (cpu-x86_64)"]
@@ -250,11 +250,11 @@ def test_a_trial_that_repeats_differently_raises_the_alarm(sandbox: Sandbox) -> 
 
 def test_compare_files_of_rows(sandbox: Sandbox) -> None:
     folder = sandbox.suite(NIGHTLY, DRAWS, "OFFSET = 0.0\n")
-    sandbox.run("run", "toy", "--export", "a.jsonl")
+    sandbox.run("run", "toy", "-o", "a.jsonl")
     same = sandbox.json("compare", "a.jsonl", "cpu-x86_64")
     assert (same["trials"], same["equal"], same["verdicts"]) == (5, 5, [])
     (folder / "method.py").write_text("OFFSET = 10.0\n")
-    sandbox.run("run", "toy", "--export", "b.jsonl", CROSSEXAM_RESULTS="other")
+    sandbox.run("run", "toy", "-o", "b.jsonl", CROSSEXAM_RESULTS="other")
     differing = sandbox.run("compare", "a.jsonl", "b.jsonl")
     assert differing.returncode == 1
     assert "5 trials on both sides, 0 of them equal to the bit" in differing.stdout

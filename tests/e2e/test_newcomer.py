@@ -69,7 +69,7 @@ def test_every_suite_is_a_nox_session_with_its_title() -> None:
 def test_exact_tier_holds(slug: str, tmp_path: Path) -> None:
     """Trials whose committed row has today's fingerprint are trusted, all but a tenth; at night every one is run."""
     drawn = trust(slug, tmp_path)
-    run = Sandbox(ROOT).run("run", slug, "--tier", "exact", CROSSEXAM_RESULTS=str(tmp_path), timeout=280)
+    run = Sandbox(ROOT).run("run", slug, "--tier", "exact", "--own", CROSSEXAM_RESULTS=str(tmp_path), timeout=280)
     assert run.returncode == 0, f"run again: {', '.join(drawn)}\n{run.stdout}{run.stderr}"
 
 

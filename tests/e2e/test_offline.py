@@ -69,9 +69,9 @@ def test_the_block_holds(blocked: dict[str, str]) -> None:
 def test_exact_and_small_tier_without_a_network(blocked: dict[str, str]) -> None:
     if not get("german-credit").available:
         pytest.skip(f"data set 'german-credit' is absent: {get('german-credit').remedy}")
-    exact = run(blocked, "-m", "crossexam", "run", "credit-iv", "--tier", "exact")
+    exact = run(blocked, "-m", "crossexam", "run", "credit-iv", "--tier", "exact", "--own")
     assert exact.returncode == 0, exact.stdout + exact.stderr
-    small = run(blocked, "-m", "crossexam", "run", "credit-iv", "--tier", "small", "-k", "drift_german")
+    small = run(blocked, "-m", "crossexam", "run", "credit-iv", "--tier", "small", "-k", "drift_german", "--own")
     assert small.returncode == 0 and "5/5" in small.stderr, small.stdout + small.stderr
     assert not Path(blocked["ATTEMPTS"]).exists(), Path(blocked["ATTEMPTS"]).read_text()
 
@@ -81,7 +81,7 @@ def test_exact_and_small_tier_without_a_network(blocked: dict[str, str]) -> None
 @pytest.mark.parametrize("slug", suite_folders(ROOT))
 def test_a_whole_paper_without_a_network(blocked: dict[str, str], slug: str) -> None:
     """Every exact and small trial of the paper ends, or is blocked for want of data, and none has tried to connect."""
-    words = ("-m", "crossexam", "run", slug, "--tier", "exact", "--tier", "small", "--json")
+    words = ("-m", "crossexam", "run", slug, "--tier", "exact", "--tier", "small", "--own", "--json")
     found = run(blocked, *words, seconds=3500)
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     assert set(json.loads(found.stdout)["trials"]) <= {"done", "blocked"}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from crossexam.facts.project import find_paper, suite_folders
+from crossexam.runs.environment import default_jobs
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
 from crossexam.watching.audit import Auditor
-from crossexam.watching.session import default_jobs
 from tests.conftest import ROOT
 
 

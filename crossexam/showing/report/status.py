@@ -1,33 +1,54 @@
-"""What Markdown says of the results: results/README.md, the table in the project's README, maps of suites' files."""
+"""What Markdown says of the results: results/README.md, the table in README.md, maps and numbers of suites."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from crossexam.facts.files import with_file_map
-from crossexam.showing.report.site import VERDICTS, Site
+from crossexam.showing.report.site import Site
 
 BEGIN, END = "<!-- status: written by `crossexam report --status` -->", "<!-- end of status -->"
 
 
+VERDICT_COLUMNS = ("reproduced", "not reproduced", "inconclusive")
+
+
 def table(site: Site, link: str) -> str:
-    """A Markdown table, one line a paper."""
+    """A Markdown table, one line a paper, which leads with the name that one types."""
     lines = [
-        "| paper | reproduced | not reproduced | inconclusive | outdated | blocked | findings | audit |",
-        "|---|---:|---:|---:|---:|---:|---:|---|",
+        "| paper | headlines: hold | partly | fail | open | claims of the paper | checks | last run | audit | title |",
+        "|---|---:|---:|---:|---:|---|---|---|---|---|",
     ]
     for page in site.pages:
-        counts = page.count()
-        numbers = [str(counts.get(name, 0)) for name in VERDICTS]
         audit = "not yet" if page.audit is None else "passed" if page.audit.passed else "failed"
-        title = page.paper.about.title.replace("|", "\\|")
-        cells = [f"[{title}]({link}{page.paper.folder.name})", *numbers, str(len(page.findings)), audit]
+        title = page.paper.about.title.partition(": ")[0].replace("|", "\\|")
+        cells = [
+            f"[`{page.slug}`]({link}{page.paper.folder.name})",
+            *map(str, page.standing.outcomes.values()),
+            *(_four(page.count(checks=ours)) for ours in (False, True)),
+            page.last_run or "never", audit, title,
+        ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    total = [str(count) for count in site.totals().values()]
-    lines.append(f"| **all {len(site.pages)}** | {' | '.join(total)} | {sum(len(p.findings) for p in site.pages)} | |")
-    ledger = ", ".join(f"{count} {state}" for state, count in site.ledger().items())
-    told = "*Outdated*: measured with older code, to be run again. *Blocked*: needs what the machine lacked."
-    return "\n".join([*lines, "", told, "", f"Reported numbers: {ledger}.", ""])
+    totals = [*map(str, site.outcomes().values()), *(_four(site.totals(checks=ours)) for ours in (False, True))]
+    lines.append(f"| **all {len(site.pages)}** | {' | '.join(totals)} | | | |")
+    told = (
+        "*Claims of the paper* and *checks* of our implementation: reproduced / not reproduced / inconclusive / "
+        "without a verdict (measured with older code, or lacking what the machine has not)."
+    )
+    ledger, sealed = (
+        ", ".join(f"{count} {words}" for words, count in counts.items())
+        for counts in (site.ledger(), site.registered())
+    )
+    return "\n".join(
+        [*lines, "", told, "", f"Reported numbers: {ledger}.", "", f"Rules of the verdicts: {sealed}.", ""]
+    )
+
+
+def _four(counts: Mapping[str, int]) -> str:
+    """Counts by verdict, and of all without one."""
+    decided = [counts.get(verdict, 0) for verdict in VERDICT_COLUMNS]
+    return " / ".join(map(str, [*decided, sum(counts.values()) - sum(decided)]))
 
 
 def results_readme(site: Site) -> str:
@@ -55,7 +76,8 @@ def write_status(site: Site, root: Path) -> None:
     """Write all of it."""
     for page in site.pages:
         readme = page.paper.folder / "README.md"
-        readme.write_text(with_file_map(readme.read_text(encoding="utf-8"), page.paper.folder), encoding="utf-8")
+        text = with_file_map(readme.read_text(encoding="utf-8"), page.paper.folder)
+        readme.write_text(page.numbers.refresh(text), encoding="utf-8")
     (root / "results" / "README.md").write_text(results_readme(site), encoding="utf-8")
     readme = root / "README.md"
     readme.write_text(with_status(readme.read_text(encoding="utf-8"), site), encoding="utf-8")

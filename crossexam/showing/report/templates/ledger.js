@@ -4,11 +4,11 @@
   const table = document.getElementById("ledger");
   const body = table.tBodies[0];
   const rows = [...body.rows];
-  const inputs = Object.fromEntries(["search", "field", "tier", "verdict"].map((id) => [id, document.getElementById(id)]));
+  const inputs = Object.fromEntries(["search", "field", "tier", "outcome", "verdict"].map((id) => [id, document.getElementById(id)]));
 
   function filter() {
     const words = inputs.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const { field, tier, verdict } = Object.fromEntries(Object.entries(inputs).map(([id, input]) => [id, input.value]));
+    const { field, tier, outcome, verdict } = Object.fromEntries(Object.entries(inputs).map(([id, input]) => [id, input.value]));
     const tiers = tier ? [tier] : ["exact", "small", "full"];
     let shown = 0;
     for (const row of rows) {
@@ -17,6 +17,7 @@
         words.every((word) => row.dataset.text.includes(word)) &&
         (!field || row.dataset.field === field) &&
         (!tier || found[0].length > 0) &&
+        (!outcome || row.dataset.outcomes.split("|").includes(outcome)) &&
         (!verdict || found.some((names) => names.includes(verdict)));
       row.hidden = !keeps;
       shown += keeps;
