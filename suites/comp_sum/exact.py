@@ -10,12 +10,13 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from baselines import adversarial, losses
+from baselines import adversarial, losses, oracles
 from baselines.oracles import Worst, gap, other_defaults
 from baselines.timing import unfilled
 from suites.comp_sum import method
@@ -106,7 +107,7 @@ def transforms() -> dict[str, float]:
 
 
 def extremes() -> dict[str, float]:
-    """Scores of 1e4, of -inf and none at all; values and gradients that are not finite are counted."""
+    """Scores of 1e4, of -inf and none at all, and nonsense: what is wrong and what passes is counted."""
     wrong = 0
     for tau, dtype in itertools.product(TAUS, (torch.bfloat16, torch.float32, torch.float64)):
         scores = torch.tensor([[1e4, 0.0, -1e4], [0.0, 1e4, 0.0]], dtype=dtype)
@@ -124,7 +125,29 @@ def extremes() -> dict[str, float]:
         hidden = torch.tensor([[0.0, -math.inf, -math.inf]], dtype=dtype)
         wrong += int(gap(method.change(hidden, hidden, torch.tensor([1])), 0.0) > 0)
         wrong += int(gap(method.margins(hidden, torch.tensor([1])), torch.tensor([[-math.inf, 0.0]])) > 0)
-    return {"wrong": float(wrong)}
+        moved = scores + torch.tensor([1.0, 0.0, 0.0], dtype=dtype).double()  # 1 is lost in bfloat16
+        wrong += int(gap(method.change(scores.double(), moved, torch.tensor([1, 1])), 1.0) > 1e-9)
+        certain = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        wrong += int(gap(method.conditional_risk(certain, certain, tau=tau)) > 0)
+        wrong += int(method.best_probabilities(certain, tau=tau).dtype != certain.dtype)
+    f, y, half = torch.zeros(2, 3), torch.tensor([0, 1]), torch.tensor([0.5, 0.5])
+    accepted = oracles.accepted(
+        *(partial(method.comp_sum, f, y, tau=tau) for tau in (-0.1, math.nan, math.inf)),
+        *(partial(of, half, tau=-0.1) for of in (method.best_probabilities, method.best_risk)),
+        partial(method.conditional_risk, half, half, tau=-0.1),
+        partial(method.transform, -half, 1.0),
+        partial(method.transform, half, -1.0),
+        *(partial(of, half, tau=0.5, classes=1) for of in (method.regret_floor, method.bound, method.simple_bound)),
+        *(partial(of, half, tau=-0.1, classes=3) for of in (method.regret_floor, method.bound, method.simple_bound)),
+        partial(method.best_bounded_loss, half, tau=1.0, classes=1),
+        partial(method.margins, f[0], y),
+        *(partial(method.ramp, f, rho) for rho in (0.0, math.inf)),
+        *(partial(method.least_nu, classes, rho) for classes, rho in ((1, 1.0), (2, 0.0))),
+        partial(method.change, f, f[:, :2], y),
+        partial(method.smooth_adversarial, f, f, y, nu=-0.1),
+        partial(method.smooth_adversarial, f, f, y, nu=1.0, rho=0.0),
+    )
+    return {"wrong": float(wrong), "accepted": accepted}
 
 
 # Conditional risks.
@@ -461,7 +484,14 @@ def algorithm(*, seed: int) -> dict[str, float]:
         shift = eps * torch.cat([sign, -sign], dim=1)
         natural_slope = slope(lambda w: F.cross_entropy(inputs @ w, y), weight)  # noqa: B023
         worst.note(gradient_gap=gap(gradient, natural_slope + nu * shift))
-    return worst
+    # One pixel at 0.5 and scores whose change peaks at 0.54, inside of the ball.
+    pixel, y = torch.full((1, 1), 0.5, dtype=torch.float64), torch.tensor([0])
+
+    def hump(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([(-((x - 0.54) / 0.02).square()).exp(), 0 * x], dim=1)
+
+    found = method.adv_comp_sum(hump, pixel, y, eps=0.1, nu=1.0, generator=generator) - losses_of(hump(pixel), y, 1.0)
+    return {**worst, "share_of_peak": float(found / (1 - math.exp(-4)))}
 
 
 # What nobody says, and what it costs.

@@ -98,7 +98,7 @@ def best_risk(q: torch.Tensor, *, tau: float) -> torch.Tensor:
     if tau >= 2:
         return (1 - q.amax(-1)) / (tau - 1)
     if tau == 1:
-        return -torch.xlogy(q, q).sum(-1)
+        return torch.special.entr(q).sum(-1)
     return torch.expm1((2 - tau) * (q.log() / (2 - tau)).logsumexp(-1)) / (1 - tau)
 
 
@@ -116,7 +116,7 @@ def regret_floor(b: torch.Tensor, *, tau: float, classes: int) -> torch.Tensor:
     _check_tau(tau)
     _check_classes(classes)
     if tau == 1:
-        return (torch.xlogy(1 + b, 1 + b) + torch.xlogy(1 - b, 1 - b)) / 2
+        return -(torch.special.entr(1 + b) + torch.special.entr(1 - b)) / 2
     scale = (tau - 1) * classes ** (tau - 1)
     if tau >= 2:
         return b / scale
