@@ -16,6 +16,7 @@ An experiment takes it as a path:
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 
 import reference
 from baselines.digits import stratified
-from baselines.losses import knowledge_distillation
+from baselines.losses import Reduction, checked, kl_divergence, knowledge_distillation, reduce, require, widened
 from baselines.models import resnet_cifar
 from baselines.training import Batch, Objective, cosine, crop_and_flip, fit, step_count, step_decay, supervised
 
@@ -106,3 +107,53 @@ def distilled(teacher: nn.Module | torch.Tensor, *, temperature: float, weight: 
         )
 
     return objective
+
+
+def decoupled(
+    logits: torch.Tensor, targets: torch.Tensor, *, teacher_logits: torch.Tensor, temperature: float, target: float,
+    rest: float, reduction: Reduction = "mean",
+) -> torch.Tensor:  # fmt: skip
+    """CE + T^2 (target KL(target or not) + rest KL(among the other classes)), DKD (Zhao et al. 2022).
+
+    Logits and teacher_logits (N, K), K >= 2, targets int64 (N,); softmax at temperature T > 0. KL is from teacher to
+    student.
+    """
+    logits, teacher = _pair(logits, targets, teacher_logits, temperature)
+    own = F.one_hot(targets, logits.shape[1]).bool()
+    parts = []
+    for z in (teacher / temperature, logits / temperature):
+        log_p, others = F.log_softmax(z, dim=1), z.masked_fill(own, -math.inf)
+        inside = log_p.gather(1, targets[:, None]).squeeze(1)
+        outside = others.logsumexp(1) - z.logsumexp(1)
+        parts.append((torch.stack([inside, outside], dim=1), F.log_softmax(others, dim=1)))
+    (of_target, among), (of_target_s, among_s) = parts
+    # The target has probability 0 among the others: its difference of two infinities is left out.
+    divergence = target * kl_divergence(of_target, of_target_s) + rest * kl_divergence(
+        among, among_s.masked_fill(own, 0)
+    )
+    return reduce(F.cross_entropy(logits, targets, reduction="none") + temperature**2 * divergence, reduction)
+
+
+def correlated(
+    logits: torch.Tensor, targets: torch.Tensor, *, teacher_logits: torch.Tensor, temperature: float, inter: float,
+    intra: float,
+) -> torch.Tensor:  # fmt: skip
+    """CE + inter (1 - correlation over classes) + intra (1 - correlation over examples), DIST (Huang et al. 2022).
+
+    Correlations are Pearson's of softmax at temperature T > 0 of logits and teacher_logits (N, K), averaged; a scalar.
+    """
+    logits, teacher = _pair(logits, targets, teacher_logits, temperature)
+    p, q = (F.softmax(z / temperature, dim=1) for z in (logits, teacher))
+    across = [
+        F.cosine_similarity(p - p.mean(axis, keepdim=True), q - q.mean(axis, keepdim=True), dim=axis).mean()
+        for axis in (1, 0)
+    ]
+    return F.cross_entropy(logits, targets) + inter * (1 - across[0]) + intra * (1 - across[1])
+
+
+def _pair(
+    logits: torch.Tensor, targets: torch.Tensor, teacher_logits: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    require(teacher_logits.shape == logits.shape, "teacher_logits must have the shape of logits", teacher_logits.shape)
+    require(temperature > 0, "temperature must be positive", temperature)
+    return checked(logits, targets), widened(teacher_logits.detach())
