@@ -8,7 +8,7 @@
 - `stacked`: copies of a small network trained side by side
 - `tuning`: choosing hyper-parameters on validation data
 - `label_noise`: labels struck by noise of known kind and rate
-- `distillation`: teachers trained once for all papers, objectives of students
+- `distillation`: teachers trained once for all papers, objectives of students, DKD, DIST
 - `calibration`: maps from logits to probabilities fitted on validation data
 - `metrics`: translation, ranking, segmentation
 - `models`: ResNets for 32x32 images, small networks for digits
