@@ -25,7 +25,7 @@ PRINTED = {"ce": 0, "kd": 0, "dist": 1, "dkd": 1, "list_mle": 1}
 def cifar_students(
     *, arm: str, seed: int, device: torch.device, data: str, depth: int, epochs: int, teacher: Path
 ) -> dict[str, float]:
-    """One loss at its printed setting: AdamW at 0.001, weight decay 0.5, cosine; the teacher sees its augmented images."""
+    """One loss at its printed setting: AdamW at 0.001, weight decay 0.5, cosine; teacher and student see one crop."""
     train, test = (reference.load(data, part) for part in ("train", "test"))
     images, labels = normalised(train.images, train.images).to(device), train.labels.to(device)
     tested, answers = normalised(test.images, train.images).to(device), test.labels.to(device)
