@@ -23,12 +23,16 @@ PRINTED = {"ce": 0, "kd": 0, "dist": 1, "dkd": 1, "list_mle": 1}
 
 
 def cifar_students(
-    *, arm: str, seed: int, device: torch.device, data: str, depth: int, epochs: int, teacher: Path
+    *, arm: str, seed: int, device: torch.device, data: str, depth: int, epochs: int, teacher: Path, rows: int = 50_000
 ) -> dict[str, float]:
-    """One loss at its printed setting: AdamW at 0.001, weight decay 0.5, cosine; teacher and student see one crop."""
+    """One loss at its printed setting: AdamW at 0.001, weight decay 0.5, cosine; teacher and student see one crop.
+
+    `rows` takes so many images of each part at most.
+    """
     train, test = (reference.load(data, part) for part in ("train", "test"))
-    images, labels = normalised(train.images, train.images).to(device), train.labels.to(device)
-    tested, answers = normalised(test.images, train.images).to(device), test.labels.to(device)
+    known_images = train.images[:rows]
+    images, labels = normalised(known_images, known_images).to(device), train.labels[:rows].to(device)
+    tested, answers = normalised(test.images[:rows], known_images).to(device), test.labels[:rows].to(device)
     known = load_teacher(resnet_cifar(depth, len(train.classes)), teacher).to(device)
     name, place = RESTRICTED.get(arm, (arm, PRINTED.get(arm, 0)))
     batch_size = min(BATCH, len(labels))

@@ -146,7 +146,7 @@ def test_cifar_students_from_disk(arm: str, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(on_cifar, "resnet_cifar", lambda _, classes: mlp([3 * 32 * 32, 8, classes]))
     save_file(mlp([3 * 32 * 32, 8, 100]).state_dict(), tmp_path / "teacher.safetensors")
     found = experiments.cifar_students(
-        arm=arm, seed=1000, device=torch.device("cpu"), data="cifar100", depth=8, epochs=1,
+        arm=arm, seed=1000, device=torch.device("cpu"), data="cifar100", depth=8, epochs=1, rows=60,
         teacher=tmp_path / "teacher.safetensors",
     )  # fmt: skip
     assert 0 <= found["accuracy"] <= 1
