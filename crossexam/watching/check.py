@@ -31,10 +31,6 @@ PAGE = 150
 """Lines of a README."""
 BUDGETS = {"Python": 900, "paper.toml": 700, "tests": 200, "method.py": 300}
 """Lines of a suite that is read in one sitting."""
-SENTENCES_DUE = False
-"""Whether a suite with a sentence that does not stand alone is unfinished. To be set True when all are rewritten."""
-HEADLINES_DUE = False
-"""Whether a suite without three to six headlines is unfinished. To be set True when every suite has them."""
 HEADLINES = range(3, 7)
 """How many headlines a paper has."""
 ROOMS = (".py", ".toml", ".md", ".pyc")
@@ -74,12 +70,12 @@ def _headlines(paper: Paper) -> Iterator[Remark]:
     """Three to six, on which every claim of the abstract has its say or is marked; the loader refuses a missing one."""
     count, mend = len(paper.headlines), "state under [[headline]] what a reader of the abstract came for, three to six"
     if count not in HEADLINES:
-        yield Remark("paper.toml", f"{count or 'no'} headline{'' if count == 1 else 's'}", mend, grave=HEADLINES_DUE)
+        yield Remark("paper.toml", f"{count or 'no'} headline{'' if count == 1 else 's'}", mend)
     if not count:
         for claim in paper.claims:
             if claim.provenance == "abstract" and not claim.aside:
                 wrong, mend = "is of the abstract and in no headline", 'name it in one, or say `aside = "why not"`'
-                yield Remark(f"claim {claim.id}", wrong, mend, grave=False)
+                yield Remark(f"claim {claim.id}", wrong, mend)
 
 
 def _sentences(paper: Paper, numbers: Numbers) -> Iterator[Remark]:
@@ -87,7 +83,7 @@ def _sentences(paper: Paper, numbers: Numbers) -> Iterator[Remark]:
     for where, sentence in sentences(paper):
         if wrong := flaw(sentence):
             mend = "write it for who has only this project; keep the number in a comment"
-            yield Remark(where, wrong, mend, grave=SENTENCES_DUE)
+            yield Remark(where, wrong, mend)
         try:
             numbers.fill(sentence)
         except BadExpression as error:
