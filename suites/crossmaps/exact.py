@@ -347,7 +347,7 @@ def refusals() -> Metrics:
 
 
 def _types() -> float:
-    """How often whole or single-precision weights are not judged and kept as float64, or a script's targets not whole."""
+    """How often whole or single-precision weights are not judged and kept as float64, or a target is not whole."""
     thirds = np.full((1, 3), 1 / 3, np.float32)  # their sum is 3e-8 above one, and one only in single precision
     listed = pd.DataFrame({"from": "s", "to": list("abc"), "weight": thirds[0]})
     whole = Crossmap.from_matrix(np.eye(2, dtype=np.int64), "ab", "AB")
