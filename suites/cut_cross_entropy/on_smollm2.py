@@ -58,7 +58,7 @@ def smollm2_head(*, seed: int, rows: int, length: int) -> dict[str, float]:
         softmax = (e @ c.T).softmax(1)
         share = float((softmax >= EPS).double().mean())
         small = float(softmax.where(softmax < EPS, 0).double().sum(1).mean())
-        problem = Problem(e, c, targets=x, sort=True, eps=EPS, rows=128, columns=128)
+        problem = Problem(e, c, None, x, sort=True, eps=EPS, rows=128, columns=128)
         _, means = problem.log_sum_exp()
         natural = float(gradients_of(problem).kept.double().mean())
         filtered = gradients_of(problem, means.argsort())
