@@ -97,12 +97,13 @@ def smollm2_removal(*, bits: int, length: int) -> dict[str, torch.Tensor]:
     }
     thresholds = THRESHOLDS if bits == 8 else (1.0,)
     for times in thresholds:
-        readings[f"removed/{times}"] = lambda x, t=times: method.remove_kernel(x, steps(x), threshold=t)  # type: ignore[misc]
-    found = {}
-    for name, function in readings.items():
+        readings[f"removed/{times}"] = lambda x, times=times: method.remove_kernel(x, steps(x), threshold=times)
+
+    def nats(function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         mapped = method.replace_linears_(load(), lambda _, layer: method.MappedLinear(layer, function), skip=SKIP)
-        found[name] = torch.tensor([mean_nats(mapped, rows) for rows in parts])
-    model = load()
+        return torch.tensor([mean_nats(mapped, rows) for rows in parts])
+
+    found, model = {name: nats(function) for name, function in readings.items()}, load()
     columns = [mean_kernels(model, rows, bits, thresholds) for rows in parts]
     names = [*(f"kernel/{times}" for times in thresholds), "kernel/crossquant"]
     return found | {name: torch.tensor(column) for name, column in zip(names, zip(*columns, strict=True), strict=True)}
