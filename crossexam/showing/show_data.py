@@ -29,7 +29,7 @@ def data_record(entry: DataSet) -> dict[str, Any]:
         "name": entry.name, "title": entry.title, "note": entry.note, "state": entry.state,
         "available": entry.available, "folder": str(entry.locate() or ""), "licence": entry.licence,
         "citation": entry.citation, "source": entry.source, "loader": entry.loader, "checksum": checksum,
-        "urls": list(entry.urls),
+        "urls": list(entry.urls), "wheel": entry.wheel.requirement if entry.wheel else "",
         "files": [file.name for file in entry.files], "obtain": "" if entry.available else entry.remedy,
     }  # fmt: skip
 
