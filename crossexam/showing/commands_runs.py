@@ -42,7 +42,6 @@ from crossexam.showing.app import (
     workers,
     write,
 )
-from reference.catalog import DataError, catalog
 
 if TYPE_CHECKING:
     from crossexam.judging.judge import Judgement  # it brings numpy
@@ -368,19 +367,7 @@ def _fetch_missing(blocked: list[Trial]) -> bool:
 
     Returns whether anything has come."""
     runnable = [trial for trial in blocked if not trial.needs_gpu or gpu_name()]
-    names = {name for trial in runnable for name in trial.experiment.needs.sets}
-    fetched = False
-    for name in sorted(names & catalog().keys()):
-        from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
-
-        if catalog()[name].state == "auto" and not catalog()[name].available:
-            try:
-                with show_data.Fetching() as fetching:
-                    fetch(name, progress=fetching.update)
-                fetched = True
-            except DataError as error:
-                print(f"crossexam: {error}", file=sys.stderr)
-    return fetched
+    return show_data.fetch_missing(name for trial in runnable for name in trial.experiment.needs.sets)
 
 
 def _refuse_empty(choice: Choice, keyword: str) -> None:
