@@ -29,6 +29,7 @@ COMMANDS = {
     "suites": ("list", "show", "check", "new", "schema"),
     "runs": ("plan", "run", "warm", "judge", "why", "export", "import"),
     "data": ("data",),
+    "pack": ("pack", "run-pack"),
     "watch": ("audit", "vary", "nightly", "compare", "bisect", "report"),
 }
 """{module below `showing`, without "commands_": the commands that it registers}; only the one that is called loads."""
