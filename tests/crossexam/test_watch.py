@@ -220,7 +220,9 @@ def test_a_night_is_quiet_then_names_what_moved(sandbox: Sandbox) -> None:
     folder = sandbox.suite(NIGHTLY, DRAWS, "OFFSET = 0.0\n")
     first = sandbox.run("nightly", "toy", "--minutes", "2", "-o", "first")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "All quiet. 5 trials run, 0 repeated" in first.stdout
+    assert (
+        "**All quiet.** Watched 1 of 1 claims, 100% of the 1 that this machine can judge. 5 trials run" in first.stdout
+    )
     (folder / "method.py").write_text("OFFSET = 10.0\n")
     second = sandbox.run("nightly", "toy", "--minutes", "2", "-o", "second")
     assert second.returncode == 1
@@ -229,12 +231,15 @@ def test_a_night_is_quiet_then_names_what_moved(sandbox: Sandbox) -> None:
     assert [(one["claim"], one["before"], one["now"]) for one in night["flips"]] == [
         ("below-two", "reproduced", "not reproduced")
     ]
-    assert "## Confirmed changes" in (sandbox.root / "second" / "night.md").read_text()
+    told = (sandbox.root / "second" / "night.md").read_text()
+    assert "### Since its last row has changed: code changed: suites.toy.method:OFFSET\n" in told
+    assert "**toy/below-two: reproduced -> not reproduced** (not as expected): measured 10." in told
+    assert "before 0." in told and "rule <= 2." in told and "fresh seeds z = +" in told
     suite = ElementTree.parse(sandbox.root / "second" / "night.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "2")
     third = sandbox.run("nightly", "toy", "--minutes", "2")
     assert "0 trials run, 5 repeated" in third.stdout
-    assert "Confirmed changes" not in third.stdout
+    assert "What moved" not in third.stdout and "## Verdicts that are not as expected" in third.stdout
     assert third.returncode == 1  # the verdict is still not as expected
 
 
