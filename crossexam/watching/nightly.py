@@ -42,6 +42,8 @@ from crossexam.watching.watch import (
 
 GUESS = {"exact": 5.0, "small": 60.0, "full": math.inf}
 """Seconds of a trial that has never been run, unless its limit is shorter."""
+UNKNOWN = 0.5
+"""Share of the night that such a trial is taken to need at most."""
 FRESH_SEEDS = 5
 REPEATS = 0.5
 """Share of the time in which trials are repeated that this machine has measured as they are now."""
@@ -278,7 +280,12 @@ class Watchman:
     def _seconds(self, trial: Trial) -> float:
         """What a trial took last time, or may take."""
         longest = self._longest.get((trial.paper.slug, trial.experiment.name, trial.arm))
-        return min(GUESS[trial.experiment.tier], 60 * trial.experiment.needs.minutes) if longest is None else longest
+        if longest is not None:
+            return longest
+        tier = trial.experiment.tier
+        # However short the night: what nobody has timed is tried, unless it may take days.
+        guess = GUESS[tier] if tier == "full" else min(GUESS[tier], 60 * self.minutes * UNKNOWN)
+        return min(guess, 60 * trial.experiment.needs.minutes)
 
     def _run(self, trials: Sequence[Trial], share: float, *, fresh: bool = False) -> list[Row]:
         """Run trials in order, in slices, until that share of the time is over."""
