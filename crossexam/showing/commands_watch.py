@@ -170,7 +170,9 @@ def compare(a: str, b: str, papers: Slugs, as_json: bool) -> int:
 
     root = project_root()
     with open_store(root) as store:
-        found = compared(chosen_papers(root, papers), a, b, side(a, root, store), side(b, root, store))
+        chosen = chosen_papers(root, papers)
+        slugs = [paper.slug for paper in chosen]
+        found = compared(chosen, a, b, *(side(one, root, store, slugs) for one in (a, b)))
     if as_json:
         print_json(found.as_record())
     else:
@@ -210,7 +212,8 @@ def report(
         committed = counted_rows(root)
         site = gather(chosen, Project(root), rows, audits, history, committed=committed, processors=stood)
         if sides:
-            found = compared(chosen, *sides, *(side(one, root, store) for one in sides))
+            slugs = [paper.slug for paper in chosen]
+            found = compared(chosen, *sides, *(side(one, root, store, slugs) for one in sides))
             site = replace(site, comparison=found)
     size = build(site, root, out, results_folder(root) / "figures", workers(jobs))
     seconds = time.monotonic() - started
@@ -247,7 +250,10 @@ def bisect(
             if package:
                 culprit = halve([good, *versions, bad], with_version(root, paper, claim, package, results), live.note)
             else:
-                culprit = halve(commits(root, good, bad), at_commit(root, paper, claim, results), live.note)
+                steps, known = commits(root, good, bad), results / "known.jsonl"
+                results.mkdir(parents=True, exist_ok=True)
+                write(known, [f"{line}\n" for line in store.export(paper).lines()])
+                culprit = halve(steps, at_commit(root, paper, claim, results.resolve(), known.resolve()), live.note)
         except BisectError as error:
             raise BadUsage(str(error)) from error
     if as_json:

@@ -19,7 +19,7 @@ from crossexam.runs.plan import Selection, Trial, plan
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.runner import Listener, Progress, Runner
 from crossexam.runs.source import Project
-from crossexam.runs.store import Export, Store, StoreError
+from crossexam.runs.store import Export, Store, StoreError, read_export
 from crossexam.watching.choice import costs_of
 from crossexam.watching.pack import SCHEMA, PackError
 from reference.catalog import CHUNK, DataError, content_digest, get
@@ -77,8 +77,9 @@ def work(
     listener: Listener, note: Callable[[str], None],
 ) -> Outcome:  # fmt: skip
     """Run the trials of a pack in its order until a time (of `time.monotonic`); `rows` has each as it ends."""
-    with (folder / "known.jsonl").open(encoding="utf-8") as lines:
-        store.load(lines, "known.jsonl")
+    known = (folder / "known.jsonl").read_text(encoding="utf-8").split("\n")
+    store.load(known, "known.jsonl")
+    brought = {row.id for row in read_export(known, "known.jsonl").rows}
     trials: list[Trial] = []
     wanted = 0
     papers = {slug: find_paper(project.root, slug) for slug in {one["paper"] for one in pack["runs"]}}
@@ -90,6 +91,9 @@ def work(
     note(f"{len(trials)} trials; {max(until - time.monotonic(), 0) / 60:.1f} minutes")
     runnable = [trial for trial in trials if not trial.blocked]
     sink = Sink(rows, store)
+    for row in store.rows(*papers):  # of an earlier run of this pack, which goes on here
+        if row.id not in brought:
+            sink.add(row)
 
     def heard(progress: Progress) -> None:
         if progress.last is not None:

@@ -119,6 +119,8 @@ def test_a_pack_runs_by_itself_and_its_rows_come_home(project: Sandbox, data: st
     out, _ = running.communicate(timeout=90)
     assert running.returncode == 0, out
     assert "12 trials done, 0 failed, 3 left for want of time" in out
+    out, _ = start(project, str(project.root / "rows.jsonl"), "--minutes", "0.1").communicate(timeout=90)
+    assert "12 trials done" in out, "what was measured before is in the rows of a run that goes on"
     assert project.run("import", "rows.jsonl").stdout == "rows.jsonl: 12 new rows, 0 known\n"
     records = [json.loads(line) for line in (project.root / "rows.jsonl").read_text().splitlines()]
     assert {one["body"]["commit"] for one in records if one["kind"] == "environment"} == {commit}
