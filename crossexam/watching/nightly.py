@@ -327,11 +327,12 @@ class Watchman:
         sure = confirmed([first for _, first in found], second, max(len(every), 1))
         changes = []
         for (series, first), again, known in zip(found, second, sure, strict=True):
+            key, last = series.key, series.generations[-1]
             past = [value for one in series.generations[:-1] for value in one.values]
+            reason = reasons.of(_like(series, trials), costs=key.kind != "metric")
             changes.append(Change(
-                str(series.key), series.generations[-1].id, first.before, first.now, first.z,
-                None if again is None else again.z, known, series.key.paper, series.key.experiment,
-                _interval(past), _interval(series.generations[-1].values), reasons.of(_like(series, trials)),
+                str(key), last.id, first.before, first.now, first.z, None if again is None else again.z, known,
+                key.paper, key.experiment, _interval(past), _interval(last.values), reason,
             ))  # fmt: skip
         return changes, len(every)
 

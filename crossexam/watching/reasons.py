@@ -78,9 +78,9 @@ class Reasons:
     ) -> None:
         self._folder.cleanup()
 
-    def of(self, trials: Sequence[Trial]) -> Reason:
-        """Why some trials of one experiment may measure something else than the last time."""
-        pairs = [(trial, row) for trial in trials if (row := self._before(trial)) is not None]
+    def of(self, trials: Sequence[Trial], *, costs: bool = False) -> Reason:
+        """Why some trials of one experiment may measure something else, or cost more, than the last time."""
+        pairs = [(trial, row) for trial in trials if (row := self._before(trial, costs)) is not None]
         if not pairs:
             return Reason(("it was never measured before",))
         trial, row = max(pairs, key=lambda pair: pair[1].started)
@@ -92,12 +92,12 @@ class Reasons:
             next(iter(files), ""), tuple(_versions(row.parts, trial.parts)),
         )  # fmt: skip
 
-    def _before(self, trial: Trial) -> Row | None:
-        """The newest row of a trial that is not of the code and libraries as they are now, else the newest."""
+    def _before(self, trial: Trial, costs: bool) -> Row | None:
+        """The newest row of a trial; for metrics, which repeat, of other code or libraries than now if there is one."""
         found = self._rows.get((trial.paper.slug, trial.experiment.name, trial.arm, trial.point, trial.seed), [])
         found = sorted(found, key=lambda row: row.started)
         others = [row for row in found if row.fingerprint != trial.fingerprint]
-        return next(reversed(others or found), None)
+        return next(reversed(found if costs or not others else others), None)
 
     def _environment(self, row: Row) -> Mapping[str, object]:
         return self._store.text(row.environment) or self._texts.get(row.environment, {})

@@ -122,6 +122,22 @@ def test_what_changed_goes_first_then_what_waits_longest_then_headlines(sandbox:
     assert log.read_text().split()[0] == "edited"
 
 
+def test_a_cost_is_held_against_the_last_row_and_a_metric_against_the_last_of_other_code(toy: Sandbox) -> None:
+    from crossexam.facts.project import find_paper
+    from crossexam.runs.plan import Selection, plan
+    from crossexam.runs.source import Project
+    from crossexam.runs.store import Store
+    from crossexam.watching.reasons import NOTHING, Reasons
+
+    toy.run("run", "toy")
+    toy.suite(method="def add(a, b):\n    return b + a\n")
+    toy.run("run", "toy")
+    trials = plan(find_paper(toy.root, "toy"), Project(toy.root), Selection())
+    with Store(toy.root / "results") as store, Reasons(Project(toy.root), store, store.rows(), "9999") as reasons:
+        assert reasons.of(trials).causes == ("code changed: suites.toy.method:add",)
+        assert reasons.of(trials, costs=True).causes == (NOTHING,)
+
+
 def a_night(**changes: object) -> Night:
     seen = Coverage(4, 4, 4, 0.5, {})
     fields = {
