@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from crossexam.watching.reasons import Reason, grouped
 from crossexam.watching.watch import SCREEN
 
 LABEL = "crossexam-night"
-"""Of the one issue that a project has about its nights."""
+"""Of the one issue that a project has about its nights; in a workflow its job's name is added, for each has its own."""
 UNJUDGED = ("blocked", "not run", "incomplete", "outdated", "error", "timeout")
 
 
@@ -194,15 +195,16 @@ def issue(night: Night) -> str:
 
     A night that is amber leaves it as it is. Raises NoIssue where the client `gh` is absent or refuses.
     """
-    found = json.loads(_gh("issue", "list", "--label", LABEL, "--state", "open", "--json", "number") or "[]")
+    label = "-".join(filter(None, (LABEL, os.environ.get("GITHUB_JOB"))))
+    found = json.loads(_gh("issue", "list", "--label", label, "--state", "open", "--json", "number") or "[]")
     number = str(found[0]["number"]) if found else ""
     title = f"CrossExam: {len(night.flips)} verdicts moved, {len(night.unexpected)} are not as expected"
     if night.alarm and number:
         _gh("issue", "edit", number, "--title", title, "--body-file", "-", given=markdown(night))
         return f"issue {number} rewritten"
     if night.alarm:
-        _gh("label", "create", LABEL, "--force", "--description", "What the nightly watch found")
-        made = _gh("issue", "create", "--title", title, "--label", LABEL, "--body-file", "-", given=markdown(night))
+        _gh("label", "create", label, "--force", "--description", "What the nightly watch found")
+        made = _gh("issue", "create", "--title", title, "--label", label, "--body-file", "-", given=markdown(night))
         return f"issue opened: {made.strip()}"
     if number and not night.amber:
         _gh("issue", "close", number, "--comment", f"{headline(night)} {watched(night)}")

@@ -209,6 +209,7 @@ def test_one_issue_is_opened_rewritten_and_closed(tmp_path: Path, monkeypatch: p
     (tmp_path / "gh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("GH_LOG", str(log))
+    monkeypatch.setenv("GITHUB_JOB", "gpu")
     loud, quiet = a_night(failed=("toy/a: it broke",)), a_night()
     assert told.issue(quiet) == "no issue"
     assert told.issue(loud) == "issue opened: https://example.org/issues/7"
@@ -217,6 +218,7 @@ def test_one_issue_is_opened_rewritten_and_closed(tmp_path: Path, monkeypatch: p
     assert told.issue(quiet) == "issue 7 closed" and told.issue(quiet) == "no issue"
     words = [" ".join(line.split()[:2]) for line in log.read_text().splitlines() if line.startswith("issue")]
     assert words.count("issue create") == words.count("issue edit") == words.count("issue close") == 1
+    assert "--label crossexam-night-gpu" in log.read_text(), "jobs of one workflow do not close each other's"
     assert "toy/a: it broke" in (tmp_path / "log.body").read_text()
 
 
