@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from crossexam.facts.problems import BadFile
 from crossexam.runs.committed import committed_texts
 from crossexam.runs.git import GitError, NoGit, git, text
 from crossexam.runs.plan import Trial, definitions
@@ -126,7 +127,7 @@ class Reasons:
         roots = definitions(f"{trial.paper.package}.experiments", trial.experiment.name, trial.experiment.needs.sets)
         try:
             return project.digests(*roots)
-        except Exception:  # whatever that code was, it says nothing here
+        except BadFile:  # it does not parse
             return {}
 
     def _project_at(self, revision: str) -> Project | None:

@@ -89,6 +89,17 @@ def test_what_lacks_data_is_counted_by_cause_and_too_little_is_amber(sandbox: Sa
     assert sandbox.run("nightly", "toy", "--floor", "2").returncode == 2
 
 
+def test_a_night_fetches_what_its_papers_need_unless_offline(sandbox: Sandbox) -> None:
+    sandbox.suite(
+        HEAD + experiment("there", 'needs = { data = ["letter"] }'), "def there():\n    return {'value': 1.0}\n"
+    )
+    cut_off = {"CROSSEXAM_DATA": "", "XDG_CACHE_HOME": str(sandbox.root / "cache"), "https_proxy": "http://127.0.0.1:9"}
+    online = sandbox.run("nightly", "toy", "--minutes", "1", **cut_off)
+    assert "could not fetch" in online.stderr and "1 for want of the data set 'letter'" in online.stdout
+    offline = sandbox.run("nightly", "toy", "--minutes", "1", "--offline", **cut_off)
+    assert "could not fetch" not in offline.stderr and "1 for want of the data set 'letter'" in offline.stdout
+
+
 @pytest.mark.timeout(120)
 def test_a_night_ends_in_its_time(sandbox: Sandbox) -> None:
     """Twenty trials of 2 s each on one CPU, and 18 s for the night."""
