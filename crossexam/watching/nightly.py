@@ -132,7 +132,8 @@ class Coverage:
 
     @property
     def enough(self) -> bool:
-        return self.watched >= self.floor * self.judgeable
+        nothing = self.claims and self.floor and not self.judgeable
+        return not nothing and self.watched >= self.floor * self.judgeable
 
 
 @dataclass(frozen=True)

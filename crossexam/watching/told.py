@@ -25,6 +25,8 @@ def headline(night: Night) -> str:
         return "Alarm."
     seen = night.coverage
     if night.amber:
+        if not seen.judgeable:
+            return "Amber: this machine can judge no claim."
         return f"Amber: nothing moved in what was watched, but that is less than {seen.floor:.0%} of what could be."
     return "All quiet."
 
@@ -32,11 +34,15 @@ def headline(night: Night) -> str:
 def watched(night: Night) -> str:
     """What was watched, in two sentences."""
     seen = night.coverage
-    of_able = f", {seen.watched / seen.judgeable:.0%} of the {seen.judgeable} that this machine can judge"
+    share = (
+        f", {seen.watched / seen.judgeable:.0%} of the {seen.judgeable} that this machine can judge"
+        if seen.judgeable
+        else ""
+    )
     causes = ", ".join(f"{count} for want of {what}" for what, count in seen.blocked.items())
     blocked = f"{sum(seen.blocked.values())} blocked ({causes})" if causes else "none blocked"
     return (
-        f"Watched {seen.watched} of {seen.claims} claims{of_able if seen.judgeable else ''}. "
+        f"Watched {seen.watched} of {seen.claims} claims{share}. "
         f"{night.ran} trials run, {night.repeated} repeated, {blocked}, {night.left} left for want of time; "
         f"{night.series} series; {night.seconds:.0f} s; commit {night.commit[:12] or 'unknown'}."
     )

@@ -97,6 +97,7 @@ def test_a_night_fetches_what_its_papers_need_unless_offline(sandbox: Sandbox) -
     online = sandbox.run("nightly", "toy", "--minutes", "1", **cut_off)
     assert "could not fetch" in online.stderr and "1 for want of the data set 'letter'" in online.stdout
     offline = sandbox.run("nightly", "toy", "--minutes", "1", "--offline", **cut_off)
+    assert online.returncode == 5 and "**Amber: this machine can judge no claim.**" in online.stdout
     assert "could not fetch" not in offline.stderr and "1 for want of the data set 'letter'" in offline.stdout
 
 
