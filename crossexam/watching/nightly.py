@@ -127,8 +127,10 @@ class Coverage:
     watched: int
     """Of them, those with a verdict on rows that this machine has of all their trials as they are now."""
     floor: float
-    blocked: Mapping[str, int]
-    """{what is missing: trials}."""
+    blocked: int
+    """Trials that lack something."""
+    lacking: Mapping[str, int]
+    """{what is missing: trials that lack it}; some lack several things."""
 
     @property
     def enough(self) -> bool:
@@ -228,8 +230,9 @@ class Watchman:
     def _measure(self, runnable: Sequence[Trial], known: Sequence[Row]) -> tuple[list[Row], list[Row]]:
         """Rows of trials that are new or have changed, and of those that have not.
 
-        First what changed, then what has waited longest, then headlines; of equals what takes least. An experiment for
-        which the time does not last comes after those for which it does: half of one gives no verdict.
+        First what changed, then what has waited longest, then headlines, then what takes least; of what has waited as
+        long, the exact tier before all others, for it takes seconds. An experiment for which the time does not last
+        comes after those for which it does: half of one gives no verdict.
         """
         subjects = {row.subject for row in known if row.health == "done"}
         last: dict[str, str] = {}
@@ -257,8 +260,9 @@ class Watchman:
         for trial in trials:
             groups.setdefault((trial.paper.slug, trial.experiment.name), []).append(trial)
 
-        def rank(group: list[Trial]) -> tuple[str, bool, float]:
-            return min(last.get(one.subject, "") for one in group), not _of_headline(group[0]), self._all(group)
+        def rank(group: list[Trial]) -> tuple[str, bool, bool, float]:
+            since, exact = min(last.get(one.subject, "") for one in group), group[0].experiment.tier == "exact"
+            return since, not exact, not _of_headline(group[0]), self._all(group)
 
         left = 60 * self.minutes * (share - self._share())
         fitting: list[Trial] = []
@@ -411,8 +415,9 @@ class Watchman:
         places = [((slug, one.claim.experiment), one) for slug, one in claims]
         able = [(place, one) for place, one in places if place not in blocked]
         watched = sum(one.verdict is not None and place not in lacking for place, one in able)
-        causes = Counter(cause for trial in trials if trial.blocked for cause in _causes(trial.blocked))
-        return Coverage(len(places), len(able), watched, self.floor, dict(causes.most_common()))
+        stuck = [trial for trial in trials if trial.blocked]
+        causes = Counter(cause for trial in stuck for cause in _causes(trial.blocked))
+        return Coverage(len(places), len(able), watched, self.floor, len(stuck), dict(causes.most_common()))
 
 
 def _like(series: Series, trials: Sequence[Trial]) -> list[Trial]:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 
 from crossexam.judging.words import in_units
@@ -16,6 +16,8 @@ from crossexam.watching.watch import SCREEN
 
 LABEL = "crossexam-night"
 """Of the one issue that a project has about its nights; in a workflow its job's name is added, for each has its own."""
+MOST_CAUSES = 6
+"""That are listed; how many more there are is said."""
 UNJUDGED = ("blocked", "not run", "incomplete", "outdated", "error", "timeout")
 
 
@@ -39,8 +41,8 @@ def watched(night: Night) -> str:
         if seen.judgeable
         else ""
     )
-    causes = ", ".join(f"{count} for want of {what}" for what, count in seen.blocked.items())
-    blocked = f"{sum(seen.blocked.values())} blocked ({causes})" if causes else "none blocked"
+    causes = ", ".join(f"{count} for want of {what}" for what, count in seen.lacking.items())
+    blocked = f"{seen.blocked} blocked ({causes})" if causes else "none blocked"
     return (
         f"Watched {seen.watched} of {seen.claims} claims{share}. "
         f"{night.ran} trials run, {night.repeated} repeated, {blocked}, {night.left} left for want of time; "
@@ -84,9 +86,15 @@ def _cause(reason: Reason) -> str:
     return f"Since its last row has changed: {first}{more}"
 
 
+def _causes(causes: Sequence[str]) -> str:
+    """The first causes, and how many there are beside them: night.json has them all."""
+    more = f", and {len(causes) - MOST_CAUSES} more" if len(causes) > MOST_CAUSES else ""
+    return ", ".join(causes[:MOST_CAUSES]) + more
+
+
 def _since(reason: Reason) -> list[str]:
     """What has changed beside the first cause, and the commits that touch it."""
-    lines = [f"Also: {', '.join(reason.causes[1:])}.", ""] if len(reason.causes) > 1 else []
+    lines = [f"Also: {_causes(reason.causes[1:])}.", ""] if len(reason.causes) > 1 else []
     if reason.commits:
         lines += [f"Since {reason.since}, commits that touch it:", "", *(f"    {one}" for one in reason.commits), ""]
     return lines
@@ -128,7 +136,7 @@ def _story(one: Flip | Change) -> str:
     """An entry with its cause, in one paragraph."""
     told = " ".join(_flip(one)).removeprefix("- ").replace("**", "") if isinstance(one, Flip) else sentence(one)
     commits = f" Commits: {'; '.join(one.reason.commits)}." if one.reason.commits else ""
-    return f"{told} Changed since: {', '.join(one.reason.causes)}.{commits}"
+    return f"{told} Changed since: {_causes(one.reason.causes)}.{commits}"
 
 
 def junit(night: Night) -> str:

@@ -151,7 +151,7 @@ def test_a_cost_is_held_against_the_last_row_and_a_metric_against_the_last_of_ot
 
 
 def a_night(**changes: object) -> Night:
-    seen = Coverage(4, 4, 4, 0.5, {})
+    seen = Coverage(4, 4, 4, 0.5, 0, {})
     fields = {
         "at": "2026-11-27T02:00:00+00:00", "commit": "c" * 40, "seconds": 60.0, "coverage": seen, "ran": 1,
         "repeated": 0, "left": 0, "series": 3, "changes": (), "flips": (), "unequal": (), "failed": (),
@@ -226,7 +226,7 @@ def test_one_issue_is_opened_rewritten_and_closed(tmp_path: Path, monkeypatch: p
     assert told.issue(quiet) == "no issue"
     assert told.issue(loud) == "issue opened: https://example.org/issues/7"
     assert told.issue(loud) == "issue 7 rewritten"
-    assert told.issue(a_night(coverage=Coverage(4, 4, 0, 0.5, {}))) == "no issue"  # amber: it stays open
+    assert told.issue(a_night(coverage=Coverage(4, 4, 0, 0.5, 0, {}))) == "no issue"  # amber: it stays open
     assert told.issue(quiet) == "issue 7 closed" and told.issue(quiet) == "no issue"
     words = [" ".join(line.split()[:2]) for line in log.read_text().splitlines() if line.startswith("issue")]
     assert words.count("issue create") == words.count("issue edit") == words.count("issue close") == 1
