@@ -27,6 +27,7 @@ from crossexam.runs.store import Store
 from crossexam.watching import session
 from crossexam.watching.reasons import Reason, Reasons
 from crossexam.watching.watch import (
+    ANCHOR,
     Processors,
     Score,
     Series,
@@ -54,7 +55,9 @@ SLICE_SECONDS = 30.0
 FLOOR = 0.5
 """Of the claims that this machine could judge, the share that a night has to watch unless it is told otherwise."""
 INTERVAL = 0.025
-"""Error of each end of the interval of a series' mean."""
+"""Error of each end of the interval of a series' level."""
+MEDIAN = 2 / math.pi
+"""Efficiency of a median of normal values."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ class Change:
     paper: str
     experiment: str
     interval_before: tuple[float, float] | None
-    """95 %, of the mean over seeds; None with one value."""
+    """95 %, of the median of the first values; None with one value."""
     interval_now: tuple[float, float] | None
+    """95 %, of the mean over seeds."""
     reason: Reason
 
 
@@ -333,11 +337,12 @@ class Watchman:
         changes = []
         for (series, first), again, known in zip(found, second, sure, strict=True):
             key, last = series.key, series.generations[-1]
-            past = [value for one in series.generations[:-1] for value in one.values]
+            past = [value for one in series.generations[:-1] for value in one.values][:ANCHOR]
             reason = reasons.of(_like(series, trials), costs=key.kind != "metric")
             changes.append(Change(
                 str(key), last.id, first.before, first.now, first.z, None if again is None else again.z, known,
-                key.paper, key.experiment, _interval(past), _interval(last.values), reason,
+                key.paper, key.experiment, _interval(past, first.before, MEDIAN),
+                _interval(last.values, first.now), reason,
             ))  # fmt: skip
         return changes, len(every)
 
@@ -443,8 +448,12 @@ def _causes(blocked: str) -> list[str]:
     return [re.sub(r"^CUDA with .*", "a GPU", part) for part in parts]
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    return stats.mean(np.asarray(values)).interval(INTERVAL) if len(values) > 1 else None
+def _interval(values: Sequence[float], centre: float, efficiency: float = 1.0) -> tuple[float, float] | None:
+    """Of an estimate of the level whose variance is that of the mean, over its efficiency; None with one value."""
+    if len(values) < 2:
+        return None
+    error = stats.mean(np.asarray(values)).error / math.sqrt(efficiency)
+    return stats.Estimate(centre, error, len(values) - 1).interval(INTERVAL)
 
 
 def _verdict(one: Judgement) -> Verdict:
