@@ -51,7 +51,9 @@ REPEATS = 0.5
 CONFIRMING = 0.85
 """Share of the time after which nothing new is begun but confirming runs."""
 SLICE_SECONDS = 30.0
-"""Trial-seconds that are started at once: between slices the clock is looked at."""
+"""Trial-seconds a CPU that are started at once: between slices the clock is looked at."""
+SLICE = 0.05
+"""Share of the night that they are at most: what is left for confirming runs is not to be spent on one slice."""
 FLOOR = 0.5
 """Of the claims that this machine could judge, the share that a night has to watch unless it is told otherwise."""
 INTERVAL = 0.025
@@ -300,16 +302,20 @@ class Watchman:
         """Run trials in order, in slices, until that share of the time is over."""
         rows: list[Row] = []
         waiting = list(trials)
+        most = min(SLICE_SECONDS, SLICE * 60 * self.minutes) * self.jobs
         while waiting and self._share() < share:
             taken: list[Trial] = []
-            seconds = 0.0
-            while waiting and (not taken or seconds < SLICE_SECONDS * self.jobs):
+            planned = 0.0
+            while waiting and (not taken or planned < most):
                 if self._share() + self._seconds(waiting[0]) / (60 * self.minutes) > 1:
                     waiting.pop(0)  # too long for what is left of the night
                     continue
                 taken.append(waiting.pop(0))
-                seconds += self._seconds(taken[-1])
-            rows += self._runner(fresh).run(taken)
+                planned += self._seconds(taken[-1])
+            measured = self._runner(fresh).run(taken)
+            for key, seconds in _longest(measured).items():
+                self._longest[key] = max(seconds, self._longest.get(key, 0.0))
+            rows += measured
         return rows
 
     def _runner(self, fresh: bool) -> Runner:

@@ -71,8 +71,8 @@ def markdown(night: Night) -> str:
         ]),
         ("Trials that did not repeat bit for bit", list(night.unequal)),
         ("Trials that failed", list(night.failed)),
-        ("Deviations that there was no time to confirm", [sentence(one) for one in doubted if one.fresh_z is None]),
-        ("Deviations that fresh seeds did not confirm", [sentence(one) for one in doubted if one.fresh_z is not None]),
+        ("Deviations that there was no time to confirm", [_doubt(one) for one in doubted if one.fresh_z is None]),
+        ("Deviations that fresh seeds did not confirm", [_doubt(one) for one in doubted if one.fresh_z is not None]),
     ]  # fmt: skip
     for title, told in sections:
         if told:
@@ -122,6 +122,10 @@ def sentence(change: Change) -> str:
 
     before, now = before + within(change.interval_before), now + within(change.interval_now)
     return f"{what}: {before} -> {now} (z = {change.z:+.1f}, {again}; rule |z| > {SCREEN:g}, then fresh seeds)"
+
+
+def _doubt(one: Change) -> str:
+    return f"{sentence(one)}. Changed since: {_causes(one.reason.causes)}"
 
 
 def surprise(one: Surprise) -> str:
