@@ -178,7 +178,7 @@ class DataSet:
             folder = self.locate()
             if folder is None:
                 return self.identity or "absent"
-            if self.identity and self._came_from(folder):
+            if self.untouched(folder):
                 return self.identity
             with cache.digests(folder):
                 parts = [file.known or content_digest(folder / file.name, words=file.words)[:1] for file in self.files]
@@ -196,7 +196,10 @@ class DataSet:
             "files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
         }
 
-    def _came_from(self, folder: Path) -> bool:
+    def untouched(self, folder: Path) -> bool:
+        """Whether a folder holds what `fetch` put there, from what has the set's identity."""
+        if not self.identity:
+            return False
         try:
             written = json.loads(self.manifest(folder).read_text("utf-8"))
         except (OSError, ValueError):
