@@ -6,6 +6,7 @@
 - `contrastive`: SupCon and NT-Xent on features
 - `training`: the one training loop, schedules, augmentation
 - `timing`: memory left unfilled while something is timed
+- `stacked`: copies of a small network trained side by side
 - `tuning`: choosing hyper-parameters on validation data
 - `label_noise`: labels struck by noise of known kind and rate
 - `distillation`: teachers trained once for all papers, objectives of students
@@ -13,6 +14,7 @@
 - `metrics`: translation, ranking, segmentation
 - `models`: ResNets for 32x32 images, small networks for digits
 - `transformer_models`: small transformers of timm and transformers
+- `adversarial`: PGD in an l_inf ball, robust accuracy, TRADES
 - `adaptation`: test-time adaptation of a stream of batches
 - `loss_landscape`: a loss along directions in parameter space
 - `step_safeguards`: bounds on an optimiser's step

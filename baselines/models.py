@@ -28,6 +28,17 @@ def resnet18_cifar(num_classes: int) -> nn.Module:
     return network
 
 
+def resnet34_cifar(num_classes: int) -> nn.Module:
+    """ResNet-34 for 32x32 images, as `resnet18_cifar`. Classifier: `.fc`."""
+
+    import torchvision
+
+    network = torchvision.models.resnet34(num_classes=num_classes)
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
 def mlp(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU, *, norm: bool = False) -> nn.Sequential:
     """A multilayer perceptron on flattened inputs: `sizes` = (inputs, hidden ..., classes).
 
