@@ -9,8 +9,8 @@ A model that gives a right answer y with probability p succeeds within N indepen
 F is 1 where p is far below 1/N and vanishes above: an example that N tries already solve stops training. At N = 1 it is
 cross-entropy. Of an answer of several tokens log p is the sum over its tokens, its end included.
 
-    loss = direct_coverage(logits, targets, n=16)                  # (B, T, V), int64 (B, T) with -100 where no answer is
-    at_test = coverage(log_probability(logits, targets), 256)      # pass@256, exactly, of each example
+    loss = direct_coverage(logits, targets, n=16)              # (B, T, V), int64 (B, T) with -100 where no answer is
+    at_test = coverage(log_probability(logits, targets), 256)  # pass@256, exactly, of each example
 
 Everything starts from log p, in float64: p may be below the least float, or so near 1 that only log p tells 1 - p.
 """
@@ -43,8 +43,8 @@ def direct_coverage(
 
     Args:
         logits: floats, V >= 1.
-        targets: int64 (B,) or (B, T); those equal to `ignore_index` belong to no answer. An answer without any token has
-            p = 1 and the loss 0.
+        targets: int64 (B,) or (B, T); those equal to `ignore_index` belong to no answer. An answer without any token
+            has p = 1 and the loss 0.
         form: "loss", -log C_N. "surrogate", as the paper trains: F, held fixed, times cross-entropy summed over
             tokens; its gradient is that of the loss, its value is not. "official", as the released code trains unless
             told otherwise: cross-entropy of the token mean, F still of the whole answer.
@@ -101,8 +101,8 @@ def factor(log_p: torch.Tensor, n: float) -> torch.Tensor:
 def stepwise(log_p: torch.Tensor, n: float, *, whole: bool = False, mask: torch.Tensor | None = None) -> torch.Tensor:
     """The loss (B,) of proofs of up to k steps of log-probabilities (B, k): sum of -log C_N of the steps.
 
-    A proof of k steps, each to be found within `n` tries, is one of n^k. `whole` is what the paper calls naive: -log C_N
-    of the product of all steps. `mask`, bool (B, k), is False beyond the end of a proof.
+    A proof of k steps, each to be found within `n` tries, is one of n^k. `whole` is what the paper calls naive:
+    -log C_N of the product of all steps. `mask`, bool (B, k), is False beyond the end of a proof.
     """
     if log_p.dim() != 2 or (mask is not None and (mask.shape != log_p.shape or mask.dtype != torch.bool)):
         raise ValueError(f"log_p must be (B, k) and mask bool alike, got {tuple(log_p.shape)}, {mask}")

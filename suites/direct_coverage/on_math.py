@@ -1,4 +1,4 @@
-"""MATH with direct answers: Llama-3-8B fine-tuned by cross-entropy or for N tries. Needs transformers and a large GPU."""
+"""MATH with direct answers: Llama-3-8B fine-tuned by cross-entropy or for N tries. Needs transformers and 76 GiB."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ def answers(inputs: torch.Tensor, labels: torch.Tensor, length: int, seed: int) 
 def swept(*, seed: int, task: str, epochs: int) -> dict[str, torch.Tensor]:
     """Every loss, setting and rate at every look (L), copies (C) in the order of `copies`.
 
-    pass/validation and pass/test (L, C, 3) of N = 1, 16 and 256; confidence (L, C): the mean probability of the likeliest
-    answer to a test question; switched_off (L, C): the share of training answers with F(16) below .1; and of
+    pass/validation and pass/test (L, C, 3) of N = 1, 16 and 256; confidence (L, C): the mean probability of the
+    likeliest answer to a test question; switched_off (L, C): the share of training answers with F(16) below .1; and of
     cross-entropy at the end, tempered/validation and tempered/test (temperatures, rates, 3).
     """
     train, validation, test, classes = parts(task, seed)
@@ -108,7 +108,8 @@ def swept(*, seed: int, task: str, epochs: int) -> dict[str, torch.Tensor]:
             })  # fmt: skip
 
     fit(
-        models, *train, objective, epochs=epochs, batch_size=min(BATCH, len(train[1])), drop_last=True, seed=seed, on_epoch=look,
+        models, *train, objective, epochs=epochs, batch_size=min(BATCH, len(train[1])), drop_last=True, seed=seed,
+        on_epoch=look,
         optimizer=lambda _: StackedSGD(models, torch.tensor([rate for _, _, rate in arms]), clip_norm=CLIP),
     )  # fmt: skip
     found = {name: torch.stack([one[name] for one in looks]) for name in looks[0]}
@@ -166,7 +167,7 @@ def tries(*, arm: str, task: str, epochs: int, swept: Path) -> dict[str, float]:
 
 
 def training(*, arm: str, task: str, epochs: int, swept: Path) -> dict[str, float]:
-    """One loss, or one moment of cross-entropy ("early", "late"), at the rate of cross-entropy's best pass@1 at the end."""
+    """One loss, or one moment of cross-entropy ("early", "late"), at the rate of its best pass@1 at the end."""
     del task
     found = load_file(swept)
     looks = [min(one, epochs) for one in LOOKS]
@@ -176,7 +177,10 @@ def training(*, arm: str, task: str, epochs: int, swept: Path) -> dict[str, floa
     look = looks.index(min(EARLY, epochs)) if arm == "early" else -1
     values = {f"pass_{n}": float(found["pass/test"][look, mine, place]) for place, n in enumerate(N)}
     off = found["switched_off"][:, mine]
+    first = looks.index(min(EARLY, epochs))
+    rise = float(found["pass/test"][-1, mine, 0] - found["pass/test"][first, mine, 0])
     return values | {
+        "rise_1": rise,
         "confidence": float(found["confidence"][look, mine]), "rate": RATES[rate], "off_more": float(off[-1] - off[0]),
         "switched_off": float(off[look]),
     }  # fmt: skip
