@@ -264,7 +264,7 @@ class _Loss(torch.autograd.Function):
         return -_log_coverage(x, n)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (x,) = ctx.saved_tensors
         return -gradient * _Factor.apply(x, ctx.n), None
 
@@ -279,7 +279,7 @@ class _Factor(torch.autograd.Function):
         return _factor(x, n)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (x,), n = ctx.saved_tensors, ctx.n
         if n == 1:
             return torch.zeros_like(gradient), None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -35,9 +37,9 @@ def on_math(
 
 def fine_tuned(arm: str, seed: int, device: torch.device, model: str, epochs: int, limit: int) -> torch.Tensor:
     """log p of the right answer to each test question after every epoch, (epochs, questions)."""
-    network, tokenizer = pretrained(model, precision=torch.bfloat16)
-    network = network.to(device)
-    network.gradient_checkpointing_enable()
+    loaded, tokenizer = pretrained(model, precision=torch.bfloat16)
+    loaded.gradient_checkpointing_enable()
+    network = nn.Module.to(loaded, device)
     train, test = (tokenised(part, tokenizer, limit) for part in ("train", "test"))
     n = 1 if arm == "ce" else int(arm.removeprefix("dco_"))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0)
@@ -65,7 +67,7 @@ def fine_tuned(arm: str, seed: int, device: torch.device, model: str, epochs: in
     return torch.stack(found)
 
 
-def tokenised(part: str, tokenizer, limit: int) -> Rows:
+def tokenised(part: str, tokenizer: Any, limit: int) -> Rows:
     """Each question with its answer between dollar signs, and the end of the text, which belongs to it."""
     tested = reference.load("math500", "test")
     if part == "test":
