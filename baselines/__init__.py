@@ -5,6 +5,7 @@
 - `overlap_losses`: soft Dice and Tversky
 - `contrastive`: SupCon and NT-Xent on features
 - `training`: the one training loop, schedules, augmentation
+- `timing`: memory left unfilled while something is timed
 - `stacked`: copies of a small network trained side by side
 - `tuning`: choosing hyper-parameters on validation data
 - `label_noise`: labels struck by noise of known kind and rate
@@ -23,6 +24,9 @@
 - `corpora`: real text as tokens, in splits and rows
 - `ngrams`: n-gram models with Witten-Bell smoothing
 - `language_models`: scoring texts, pretrained causal models
+- `text_reading`: log-probabilities, entropies, hidden states of texts
+- `text_generation`: sampling, chat format and LoRA of pretrained models
+- `sentence_encoders`: embeddings and token states of pretrained encoders
 - `tagging`: IOB2 spans, features of words, a small BiLSTM
 - `reinforcement.problems`: problems with checked answers
 - `reinforcement.policies`: small policies that act on prompts

@@ -7,15 +7,21 @@ A model is anything that takes token numbers (B, T) and gives logits (B, T, voca
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import torch
+from filelock import FileLock
 from torch import nn
 from torch.nn import functional as F
 
 import reference
 from baselines.training import Batch
+from reference import cache
+from reference.catalog import content_digest, get
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -93,11 +99,15 @@ def pretrained(name: str, *, precision: torch.dtype = torch.float32) -> tuple[Pr
     """A causal LM with its tokenizer, in evaluation mode on the CPU, from the files of the data set `name`.
 
     `needs.models` of an experiment names the set, such as "opt-125m"; nothing is fetched here, and no code of the
-    checkpoint is run. Needs `crossexam[models]`. Raises DataError where the files are absent or hold no causal LM.
+    checkpoint is run. Needs `crossexam[models]`, and `crossexam[language]` for weights in GGUF, which are dequantised
+    once (see `dequantised`). Raises DataError where the files are absent or hold no causal LM.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = reference.load(name)
+    packed = [file for file in get(name).files if file.name.endswith(".gguf")]
+    if packed:
+        folder = dequantised(folder / packed[0].name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=precision)
@@ -106,3 +116,45 @@ def pretrained(name: str, *, precision: torch.dtype = torch.float32) -> tuple[Pr
             f"{folder} holds no causal language model that transformers reads: {error}"
         ) from error
     return model.eval(), tokenizer
+
+
+def dequantised(file: Path) -> Path:
+    """A folder of the user's cache with the model and tokenizer of a GGUF file, as transformers lays them out.
+
+    The weights are float32: what 4 bits and a scale in half precision stand for is exact there, not in bfloat16. Made
+    once for each content of the file, by one process at a time; it appears whole. Raises DataError where transformers
+    cannot read the file, where the packages that it needs are absent, and where the cache cannot be written.
+    """
+    folder = cache.root() / "models" / content_digest(file)[0]
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")), TemporaryDirectory(dir=folder.parent, prefix=".") as scratch:
+            if not folder.is_dir():  # another process may have made it meanwhile
+                _unpack_gguf(file, Path(scratch) / "model")
+                (Path(scratch) / "model").rename(folder)
+    except ImportError as error:
+        hint = "python -m pip install 'crossexam[language]'"
+        raise reference.DataError(f"{file.name} cannot be read: {error}: {hint}") from error
+    except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:  # of a file cut off, too
+        raise reference.DataError(f"{file} could not be made a model in {folder.parent}: {error}") from error
+    return folder
+
+
+def _unpack_gguf(file: Path, folder: Path) -> None:
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True, dtype=torch.float32
+    )
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config  # it says how the file was packed, and would be believed of the new one
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tied = set(model.all_tied_weights_keys)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})

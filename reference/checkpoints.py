@@ -18,6 +18,7 @@ def _folder(name: str, split: str) -> Path:
     return get(name).require()
 
 
+all_minilm_l6_v2 = partial(_folder, "all-minilm-l6-v2")
 bert_base_cased = partial(_folder, "bert-base-cased")
 bert_large_cased = partial(_folder, "bert-large-cased")
 gpt2 = partial(_folder, "gpt2")
@@ -26,4 +27,6 @@ opt_1_3b = partial(_folder, "opt-1.3b")
 opt_6_7b = partial(_folder, "opt-6.7b")
 qwen2_5_0_5b = partial(_folder, "qwen2.5-0.5b")
 qwen2_5_7b = partial(_folder, "qwen2.5-7b")
+llama_3_8b = partial(_folder, "llama-3-8b")
 gemma_2_2b = partial(_folder, "gemma-2-2b")
+smollm2_135m_instruct_q4_1 = partial(_folder, "smollm2-135m-instruct-q4_1")

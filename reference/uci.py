@@ -78,18 +78,28 @@ def adult(split: str) -> Table:
     return Table(frame, (income == ">50K").to_numpy(np.int64))
 
 
-def indstat(split: str) -> pd.DataFrame:
-    """The masked subset of INDSTAT revision 3 as the paper's repository has it: 17,365 rows; a value is 1000 or NaN.
+CROSSMAPS = {
+    "values": "indstat_rev3_masked_subset.csv",
+    "countries": "indstat-country-lookup.csv",
+    "links": "simple_links.csv",
+    "occupations": "timor_occupn_codes.csv",
+}
 
-    The split is "values", "isic" (the tree of industries) or "links".
+
+def crossmaps(split: str) -> pd.DataFrame:
+    """The files of the paper on crossmaps, every column as text: country codes have leading zeros.
+
+    The split is "values" (INDSTAT revision 3, masked: 17,365 rows of country, year, isic, isiccomb, value, ...; a value
+    is "1000" or ""), "countries", "isic" (528 codes of the hierarchy: code, description), "links" (a crossmap of ten)
+    or "occupations" (160 codes with their number of records).
     """
 
     import pandas as pd
 
-    check_split("indstat", split, ("values", "isic", "links"))
-    folder = get("indstat").require()
-    if split == "isic":
-        return pd.read_csv(folder / "isic_rev3_structure.txt", dtype=str, na_filter=False)
-    if split == "links":
-        return pd.read_csv(folder / "simple_links.csv", dtype={"from": str, "to": str})
-    return pd.read_csv(folder / "indstat_rev3_masked_subset.csv", dtype={"isic": str, "isiccomb": str})
+    check_split("crossmaps", split, (*CROSSMAPS, "isic"))
+    folder = get("crossmaps").require()
+    if split == "isic":  # the code is in the first 14 characters, below a line that names the columns
+        lines = (folder / "isic_rev3_structure.txt").read_text("ascii").splitlines()[1:]
+        rows = [(line[:14].strip(), line[14:].strip()) for line in lines if line.strip()]
+        return pd.DataFrame(rows, columns=["code", "description"])
+    return pd.read_csv(folder / CROSSMAPS[split], dtype=str, keep_default_na=False).replace("NA", "")

@@ -407,6 +407,13 @@ class Paper:
         """The suite's importable name."""
         return f"suites.{self.folder.name}"
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The data sets and models that its experiments and artifacts need, each once."""
+        needed = [one.needs.sets for one in self.experiments.values()]
+        built = [one.data for one in self.artifacts.values()]
+        return tuple(dict.fromkeys(name for group in (*needed, *built) for name in group))
+
     def tier(self, claim: Claim) -> Tier:
         """The tier of the claim's experiment."""
         return self.experiments[claim.experiment].tier

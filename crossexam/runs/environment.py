@@ -16,6 +16,8 @@ from typing import Any
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
 """Import names that differ from the name of their distribution."""
 ALWAYS = ("numpy", "torch")
+COMMIT_FILE = ".crossexam-commit"
+"""What a pack's code says of its commit: it lies outside git, or within another project's."""
 
 
 @functools.cache
@@ -92,9 +94,11 @@ def default_jobs() -> int:
 
 @functools.cache
 def commit(root: Path) -> str:
-    """The project's commit, with a digest of changed and of untracked code; "" outside git."""
+    """The project's commit, with a digest of changed and of untracked code; "" outside git, unless a pack says it."""
     from crossexam.runs.git import GitError, NoGit, git  # here: a trial's own process asks for no commit
 
+    if (root / COMMIT_FILE).is_file():
+        return (root / COMMIT_FILE).read_text(encoding="utf-8").strip()
     try:
         head = git(root, "rev-parse", "HEAD").decode().strip()
         changes = [git(root, "diff", "HEAD")]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
@@ -28,6 +31,18 @@ def git(root: Path, *words: str) -> bytes:
     if done.returncode:
         raise GitError(f"git {words[0]} failed: {done.stderr.decode('utf-8', 'replace').strip()[-300:]}")
     return done.stdout
+
+
+@contextmanager
+def worktree(root: Path, revision: str) -> Iterator[Path]:
+    """A folder with the files of a commit, gone afterwards. Raises GitError where there is no such commit."""
+    with tempfile.TemporaryDirectory(prefix="crossexam-then-") as folder:
+        tree = Path(folder) / "tree"
+        git(root, "worktree", "add", "--detach", str(tree), revision)
+        try:
+            yield tree
+        finally:
+            git(root, "worktree", "remove", "--force", str(tree))
 
 
 def text(root: Path, *words: str) -> str:

@@ -65,6 +65,8 @@ class Runner:
     fresh: bool = False
     until: float = math.inf
     """When it stops (by `time.monotonic`): what is not finished then has no row."""
+    in_order: bool = False
+    """Whether trials start in the order that they are given, as far as they fit; else the longest go first."""
     costs: Costs = field(default_factory=Costs)
     """What jobs took before; what they take now is added."""
 
@@ -109,7 +111,7 @@ class Runner:
         self._capacity = executor.capacity
         self._progress.left = self._left
         # Longest first keeps the machine busy to the end.
-        queue = deque(sorted(waiting, key=lambda trial: -self.costs.seconds(trial)))
+        queue = deque(waiting if self.in_order else sorted(waiting, key=lambda trial: -self.costs.seconds(trial)))
         try:
             while (queue or self._jobs) and time.monotonic() < self.until:
                 self._progress.place = executor.describe()

@@ -284,10 +284,13 @@ class Store:
         query = "SELECT claim, series FROM verdicts WHERE paper = ? ORDER BY seq"
         return dict(self._connection.execute(query, (paper,)))
 
-    def last_verdicts(self, paper: str) -> dict[str, tuple[str, str]]:
-        """The series and the verdict of each claim's last judgement."""
-        query = "SELECT claim, series, verdict FROM verdicts WHERE paper = ? ORDER BY seq"
-        return {claim: (series, verdict) for claim, series, verdict in self._connection.execute(query, (paper,))}
+    def last_verdicts(self, paper: str) -> dict[str, dict[str, Any]]:
+        """What each claim's last judgement found, with its day (`at`), `series` and `verdict`."""
+        query = "SELECT claim, at, series, verdict, body FROM verdicts WHERE paper = ? ORDER BY seq"
+        return {
+            claim: {**json.loads(body), "at": at, "series": series, "verdict": verdict}
+            for claim, at, series, verdict, body in self._connection.execute(query, (paper,))
+        }
 
     def verdict_history(self, paper: str) -> list[dict[str, str]]:
         """All recorded verdicts of a paper, oldest first."""

@@ -70,10 +70,10 @@ def _explain(trial: Trial, same: Sequence[Row], text_of: Texts) -> Explanation:
     if same[-1].fingerprint == trial.fingerprint:
         return Explanation(trial, f"runs: its last attempt ended as {same[-1].health}: {same[-1].cause}")
     last = next((row for row in reversed(same) if row.health == "done"), same[-1])
-    return Explanation(trial, "runs: its fingerprint has changed", tuple(_differences(trial, last, text_of)))
+    return Explanation(trial, "runs: its fingerprint has changed", tuple(differences(trial, last, text_of)))
 
 
-def _differences(trial: Trial, row: Row, text_of: Texts) -> list[str]:
+def differences(trial: Trial, row: Row, text_of: Texts) -> list[str]:
     """The parts that differ between a trial as it stands and the row that it had, code by definition."""
     lines = []
     for name in sorted(trial.parts.keys() | row.parts.keys()):
@@ -81,13 +81,14 @@ def _differences(trial: Trial, row: Row, text_of: Texts) -> list[str]:
         if then == now:
             continue
         if name == "code":
-            lines += _code_differences(text_of(then), trial.code)
+            lines += code_differences(text_of(then), trial.code)
         else:
             lines.append(f"{name}: {then} -> {now}")
     return lines
 
 
-def _code_differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def code_differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What has changed between two texts of code, {definition: digest}; without the first, only that."""
     if not then:
         return ["code: differs (the row came without its list of definitions)"]
     both = then.keys() & now.keys()

@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,17 +18,19 @@ from crossexam import __version__
 from crossexam.facts.paper import TIERS, Paper, Tier
 from crossexam.facts.problems import BadFile, did_you_mean
 from crossexam.facts.project import find_paper, project_root, results_folder, suite_folders
-from crossexam.runs.environment import default_jobs
-from crossexam.runs.plan import Selection
+from crossexam.runs.environment import default_jobs, gpu_name
+from crossexam.runs.plan import Selection, Trial
 from crossexam.runs.store import Store
 
-AS_EXPECTED, DIFFERS, BAD_USAGE, FAILED, HARNESS, INTERRUPTED = 0, 1, 2, 3, 4, 130
-"""Exit codes: 1 a verdict differs, 2 bad usage or a bad suite, 3 a trial failed, 4 a fault of the harness itself."""
+AS_EXPECTED, DIFFERS, BAD_USAGE, FAILED, HARNESS, TOO_LITTLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+"""Exit codes: 1 a verdict differs, 2 bad usage or a bad suite, 3 a trial failed, 4 a fault of the harness itself, 5 a
+night that is quiet but has watched too little."""
 
 COMMANDS = {
     "suites": ("list", "show", "check", "new", "schema"),
     "runs": ("plan", "run", "warm", "judge", "why", "export", "import"),
     "data": ("data",),
+    "pack": ("pack", "run-pack"),
     "watch": ("audit", "vary", "nightly", "compare", "bisect", "report"),
 }
 """{module below `showing`, without "commands_": the commands that it registers}; only the one that is called loads."""
@@ -167,6 +169,16 @@ def _selection(tiers: Slugs, keyword: str, seeds: int | None, first_seed: int | 
     if first_seed is not None and first_seed < 0:
         raise BadUsage(f"--first-seed {first_seed}: seeds count from 0")
     return Selection(wanted, keyword, seeds, first_seed)
+
+
+def fetch_runnable(trials: Iterable[Trial]) -> bool:
+    """Fetch what can be fetched, for blocked trials that could then run; what cannot leaves them blocked.
+
+    Returns whether anything has come."""
+    from crossexam.showing.show_data import fetch_missing
+
+    stuck = [trial for trial in trials if trial.blocked and (not trial.needs_gpu or gpu_name())]
+    return fetch_missing(name for trial in stuck for name in trial.experiment.needs.sets)
 
 
 def open_store(root: Path) -> Store:

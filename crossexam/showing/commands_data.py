@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from crossexam.facts.project import project_root
 from crossexam.showing import show, show_data
-from crossexam.showing.app import AS_EXPECTED, AS_JSON, DIFFERS, OFFLINE, Slugs, app, print_json
+from crossexam.showing.app import (
+    AS_EXPECTED,
+    AS_JSON,
+    BAD_USAGE,
+    DIFFERS,
+    OFFLINE,
+    BadUsage,
+    Slugs,
+    app,
+    chosen_papers,
+    print_json,
+)
 from reference import cache
 from reference.catalog import catalog, get
 
@@ -40,25 +54,30 @@ def data_show(name: str, as_json: bool) -> int:
     return AS_EXPECTED
 
 
-@data_app.command("fetch", epilog="Example: crossexam data fetch fashion-mnist gsm8k")
-@click.argument("names", nargs=-1, required=True)
+@data_app.command(
+    "fetch", epilog="Examples: crossexam data fetch fashion-mnist gsm8k | crossexam data fetch --for credit-iv"
+)
+@click.argument("names", nargs=-1)
+@click.option("--for", "papers", multiple=True, metavar="PAPER", help="All that this paper needs; may be repeated.")
 @OFFLINE
 @AS_JSON
-def data_fetch(names: Slugs, offline: bool, as_json: bool) -> int:
-    """Get data sets into the cache, whole and verified, or not at all. What broke off goes on where it stopped."""
-    from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
+def data_fetch(names: Slugs, papers: Slugs, offline: bool, as_json: bool) -> int:
+    """Get data sets and models into the cache, whole and verified, or not at all. What broke off goes on.
 
-    entries = [get(name) for name in names]  # a misspelt name is told before anything is fetched
-    folders: dict[str, str] = {}
-    for entry in entries:
-        with show_data.Fetching() as fetching:
-            folder = fetch(entry.name, offline=offline, progress=fetching.update)
-        folders[entry.name] = str(folder) if entry.files else ""
-        if not as_json:
-            print(f"{entry.name}: {folder if entry.files else f'bundled with {entry.source}'}")
+    Exit code 2: one is not to be had, and it is said how to get it; the others have come."""
+    if not names and not papers:
+        raise BadUsage("name the sets to fetch, or with --for a paper that needs them")
+    wanted = [get(name).name for name in names]  # a misspelt name is told before anything is fetched
+    wanted += [name for paper in chosen_papers(project_root(), papers) for name in paper.sets] if papers else []
+    folders, missing = show_data.fetch_sets(wanted, offline=offline)
+    for problem in missing.values():
+        print(f"crossexam: {problem}", file=sys.stderr)
     if as_json:
         print_json(folders)
-    return AS_EXPECTED
+    else:
+        for name, folder in folders.items():
+            print(f"{name}: {folder or f'bundled with {get(name).source}'}")
+    return BAD_USAGE if missing else AS_EXPECTED
 
 
 @data_app.command("verify", epilog="Example: crossexam data verify")

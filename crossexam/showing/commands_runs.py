@@ -16,11 +16,11 @@ from crossexam.runs.committed import OWN, committed_builds, committed_texts, cou
 from crossexam.runs.environment import default_jobs, gpu_name, processor
 from crossexam.runs.host import WARM, stop_warm, warm_minutes
 from crossexam.runs.placement import Gpu
-from crossexam.runs.plan import Selection, Trial, plan
+from crossexam.runs.plan import Selection, plan
 from crossexam.runs.source import Project
 from crossexam.runs.store import Builds, Export, Store
 from crossexam.runs.why import why
-from crossexam.showing import show, show_data, show_runs
+from crossexam.showing import show, show_runs
 from crossexam.showing.app import (
     AS_EXPECTED,
     AS_JSON,
@@ -34,6 +34,7 @@ from crossexam.showing.app import (
     check_writable,
     chosen_papers,
     complete_paper,
+    fetch_runnable,
     open_store,
     out,
     print_json,
@@ -42,7 +43,6 @@ from crossexam.showing.app import (
     workers,
     write,
 )
-from reference.catalog import DataError, catalog
 
 if TYPE_CHECKING:
     from crossexam.judging.judge import Judgement  # it brings numpy
@@ -147,7 +147,7 @@ def run(
         choice = choice_now()
         _refuse_empty(choice, selection.keyword)
         wanted = [trial for trial in choice.blocked if budget != 0 or trial.experiment.tier != "full"]
-        if not offline and _fetch_missing(wanted):
+        if not offline and fetch_runnable(wanted):
             choice = choice_now()
         with show_runs.Live(quiet=as_json) as live:
             live.note(show_runs.opening(choice))
@@ -361,26 +361,6 @@ def _judged(
 
     judgements = session.judge(paper, project, store, selection)
     return [one for one in judgements if selection.keeps(paper, one.claim.id, one.claim.experiment)], judgements
-
-
-def _fetch_missing(blocked: list[Trial]) -> bool:
-    """Fetch what can be fetched, for trials that could then run; what cannot leaves them blocked, with the reason.
-
-    Returns whether anything has come."""
-    runnable = [trial for trial in blocked if not trial.needs_gpu or gpu_name()]
-    names = {name for trial in runnable for name in trial.experiment.needs.sets}
-    fetched = False
-    for name in sorted(names & catalog().keys()):
-        from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
-
-        if catalog()[name].state == "auto" and not catalog()[name].available:
-            try:
-                with show_data.Fetching() as fetching:
-                    fetch(name, progress=fetching.update)
-                fetched = True
-            except DataError as error:
-                print(f"crossexam: {error}", file=sys.stderr)
-    return fetched
 
 
 def _refuse_empty(choice: Choice, keyword: str) -> None:

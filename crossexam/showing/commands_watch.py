@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import click
 
 from crossexam.facts.project import find_paper, project_root, results_folder
+from crossexam.runs.plan import Selection, plan
 from crossexam.runs.source import Project
 from crossexam.showing import show, show_runs
 from crossexam.showing.app import (
@@ -17,12 +20,15 @@ from crossexam.showing.app import (
     AS_JSON,
     DIFFERS,
     JOBS,
+    OFFLINE,
     PAPER,
     PAPERS,
+    TOO_LITTLE,
     BadUsage,
     Slugs,
     app,
     chosen_papers,
+    fetch_runnable,
     open_store,
     out,
     print_json,
@@ -97,34 +103,55 @@ def vary_experiments(
 @app.command(epilog="Example: crossexam nightly --minutes 120 -o night")
 @PAPERS
 @click.option("--minutes", type=float, default=60.0, help="Time for the whole night. Default: 60.")
+@click.option("--floor", type=float, default=0.5, help="Share of judgeable claims to be watched. Default: 0.5.")
+@click.option("--issue", is_flag=True, help="Keep an issue on GitHub about it, by the client gh.")
 @JOBS
+@OFFLINE
 @out("A folder: write night.md, night.json and night.xml.")
 @AS_JSON
-def nightly(papers: Slugs, minutes: float, jobs: int | None, out: Path | None, as_json: bool) -> int:
-    """Run what has changed, repeat what has not, and say what is different from all nights before.
+def nightly(
+    papers: Slugs, minutes: float, floor: float, issue: bool, jobs: int | None, offline: bool, out: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Run what has changed, repeat what has not; say what was watched, what is different from before, and why.
 
-    Exit code 1 for a confirmed change, a verdict that is not as expected, a trial that fails or does not repeat.
+    Exit code 1: a confirmed change, a verdict that is not as expected, a trial that fails or does not repeat; 5: none
+    of these, but fewer claims watched than --floor asks for.
     """
-    from crossexam.watching.nightly import Watchman, as_record, junit, markdown
+    from crossexam.watching import told
+    from crossexam.watching.nightly import Watchman, as_record
 
+    started = time.monotonic()
     if minutes <= 0:
         raise BadUsage(f"--minutes {minutes:g}: more than 0")
+    if not 0 <= floor <= 1:
+        raise BadUsage(f"--floor {floor:g}: a share, from 0 to 1")
     root = project_root()
     chosen = chosen_papers(root, papers)
+    if not offline:
+        fetch_runnable(trial for paper in chosen for trial in plan(paper, Project(root), Selection()))
     with open_store(root) as store, show_runs.Live(quiet=as_json, each_trial=False) as live:
-        watchman = Watchman(chosen, Project(root), store, workers(jobs), minutes, live.update, live.note)
-        night = watchman.run()
+        night = Watchman(
+            chosen, Project(root), store, workers(jobs), minutes, live.update, live.note, floor=floor, started=started
+        ).run()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        write(out / "night.md", [markdown(night)])
+        write(out / "night.md", [told.markdown(night)])
         write(out / "night.json", [json.dumps(as_record(night), indent=1), "\n"])
-        write(out / "night.xml", [junit(night)])
-    status = chosen.ending(DIFFERS if night.alarm else AS_EXPECTED)
+        write(out / "night.xml", [told.junit(night)])
+    if issue:
+        try:
+            print(f"crossexam: {told.issue(night)}", file=sys.stderr)
+        except told.NoIssue as error:
+            print(f"crossexam: {error}", file=sys.stderr)
+    status = chosen.ending(DIFFERS if night.alarm else TOO_LITTLE if night.amber else AS_EXPECTED)
     with telling(status):
         if as_json:
             print_json(as_record(night))
         else:
-            print(markdown(night), end="")
+            print(told.markdown(night), end="")
+        if os.environ.get("GITHUB_ACTIONS"):
+            print("\n".join(told.workflow_commands(night)), file=sys.stderr if as_json else sys.stdout)
     return status
 
 
@@ -143,7 +170,9 @@ def compare(a: str, b: str, papers: Slugs, as_json: bool) -> int:
 
     root = project_root()
     with open_store(root) as store:
-        found = compared(chosen_papers(root, papers), a, b, side(a, root, store), side(b, root, store))
+        chosen = chosen_papers(root, papers)
+        slugs = [paper.slug for paper in chosen]
+        found = compared(chosen, a, b, *(side(one, root, store, slugs) for one in (a, b)))
     if as_json:
         print_json(found.as_record())
     else:
@@ -183,7 +212,8 @@ def report(
         committed = counted_rows(root)
         site = gather(chosen, Project(root), rows, audits, history, committed=committed, processors=stood)
         if sides:
-            found = compared(chosen, *sides, *(side(one, root, store) for one in sides))
+            slugs = [paper.slug for paper in chosen]
+            found = compared(chosen, *sides, *(side(one, root, store, slugs) for one in sides))
             site = replace(site, comparison=found)
     size = build(site, root, out, results_folder(root) / "figures", workers(jobs))
     seconds = time.monotonic() - started
@@ -220,7 +250,10 @@ def bisect(
             if package:
                 culprit = halve([good, *versions, bad], with_version(root, paper, claim, package, results), live.note)
             else:
-                culprit = halve(commits(root, good, bad), at_commit(root, paper, claim, results), live.note)
+                steps, known = commits(root, good, bad), results / "known.jsonl"
+                results.mkdir(parents=True, exist_ok=True)
+                write(known, [f"{line}\n" for line in store.export(paper).lines()])
+                culprit = halve(steps, at_commit(root, paper, claim, results.resolve(), known.resolve()), live.note)
         except BisectError as error:
             raise BadUsage(str(error)) from error
     if as_json:

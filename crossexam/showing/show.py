@@ -206,8 +206,13 @@ def varied(found: Sequence[Varied]) -> None:
 
 
 def comparison(found: Comparison) -> None:
-    """What two sides have in common, and the series and verdicts in which they differ."""
-    say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit.")
+    """The verdicts in which two sides differ, then what they have in common, then the series that moved."""
+    for claim, a, b in found.verdicts:
+        say(bold(claim), f": {a} in {found.a}, {b} in {found.b}")
+    if not found.verdicts:
+        say("No verdict differs.")
+    cached = f" ({found.cached} by the same row: nothing that they depend on changed)" if found.cached else ""
+    say(f"{found.trials} trials on both sides, {found.equal} of them equal to the bit{cached}.")
     if found.differences:
         rows = [
             (*words.in_units(one.what, one.a, one.b), "" if one.z is None else f"{one.z:+.1f}")
@@ -216,10 +221,8 @@ def comparison(found: Comparison) -> None:
         table(rows, ("series", "a", "b", "z"))
         if len(found.differences) > 40:
             say(f"and {len(found.differences) - 40} more: --json has them all")
-    for claim, a, b in found.verdicts:
-        say(bold(claim), f": {a} in {found.a}, {b} in {found.b}")
-    if not found.verdicts:
-        say("No verdict differs.")
+    if found.small:
+        say(f"{found.small} series differ by less than a night would look at.")
 
 
 def remarks(found: Mapping[str, Sequence[Remark]]) -> None:

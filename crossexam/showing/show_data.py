@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from crossexam.showing.terminal import table
+from reference.catalog import DataError, catalog, get
 
 if TYPE_CHECKING:
     from reference.catalog import DataSet
@@ -19,8 +20,6 @@ def data_sets(entries: Sequence[DataSet]) -> None:
 
 
 def data_record(entry: DataSet) -> dict[str, Any]:
-    from reference.catalog import DataError
-
     try:
         checksum = entry.checksum()
     except DataError as error:
@@ -29,14 +28,13 @@ def data_record(entry: DataSet) -> dict[str, Any]:
         "name": entry.name, "title": entry.title, "note": entry.note, "state": entry.state,
         "available": entry.available, "folder": str(entry.locate() or ""), "licence": entry.licence,
         "citation": entry.citation, "source": entry.source, "loader": entry.loader, "checksum": checksum,
-        "urls": list(entry.urls),
+        "urls": list(entry.urls), "wheel": entry.wheel.requirement if entry.wheel else "",
         "files": [file.name for file in entry.files], "obtain": "" if entry.available else entry.remedy,
     }  # fmt: skip
 
 
 def verified(entry: DataSet) -> tuple[bool, str]:
     """Whether a set is here and what the catalogue says, and that in words."""
-    from reference.catalog import DataError
     from reference.soundness import check_format
 
     if entry.state == "bundled":
@@ -53,6 +51,31 @@ def verified(entry: DataSet) -> tuple[bool, str]:
     if entry.identity and entry.checksum() == entry.identity:
         return True, f"untouched since it was fetched from what has {entry.identity}"
     return True, "present and readable; the catalogue has no checksum for all of it"
+
+
+def fetch_sets(names: Iterable[str], *, offline: bool = False) -> tuple[dict[str, str], dict[str, str]]:
+    """Fetch the sets of these names that are absent: ({name: its folder}, {name: why it is not to be had})."""
+    from reference.fetch import fetch  # it brings urllib, zipfile and tarfile
+
+    folders: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        try:
+            with Fetching() as fetching:
+                folder = fetch(name, offline=offline, progress=fetching.update)
+            folders[name] = str(folder) if get(name).files else ""
+        except DataError as error:
+            missing[name] = str(error)
+    return folders, missing
+
+
+def fetch_missing(names: Iterable[str]) -> bool:
+    """Fetch those sets that are absent and may be fetched; says what could not be. Returns whether any has come."""
+    absent = [name for name in sorted(set(names) & catalog().keys()) if not catalog()[name].available]
+    folders, missing = fetch_sets(name for name in absent if catalog()[name].state == "auto")
+    for problem in missing.values():
+        print(f"crossexam: {problem}", file=sys.stderr)
+    return bool(folders)
 
 
 class Fetching:

@@ -286,13 +286,13 @@ class Auditor:
         narrowed = replace(copy, experiments={experiment.name: replace(experiment, needs=limit)})
         return [trial for trial in plan(narrowed, project, Selection()) if not trial.blocked]
 
-    def _runner(self, store: Store, project: Project, jobs: int = 0) -> Runner:
+    def _runner(self, store: Store, project: Project, jobs: int = 0, share: float = 1.0) -> Runner:
         """A runner that stops when the audit's time is over; all its servers come from one host."""
 
         def start(modules: set[str]) -> Executor:
             return LocalExecutor(project.root, modules, jobs or self.jobs)
 
-        return Runner(store, project, start, self.listener, until=self._started + 60 * self.minutes)
+        return Runner(store, project, start, self.listener, until=self._started + 60 * self.minutes * share)
 
     def _time_left(self, share: float = 1.0) -> bool:
         return time.monotonic() < self._started + 60 * self.minutes * share
@@ -325,7 +325,7 @@ class Auditor:
             if missing and not self._time_left(CONTROLS):
                 yield Control(claim.id, "")
                 continue
-            rows = self._runner(self.store, self.project).run(trials)
+            rows = self._runner(self.store, self.project, share=CONTROLS).run(trials)
             other = [
                 replace(row, arm=rule.method, seed=row.seed - count, subject=digest(["null", row.subject]))
                 for row in rows

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from crossexam.runs.committed import OWN
-from crossexam.runs.git import GitError, text
+from crossexam.runs.git import GitError, text, worktree
 from crossexam.runs.host import KEPT
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive")
@@ -80,19 +81,43 @@ def commits(root: Path, good: str, bad: str) -> list[str]:
     return [ends[0], *between]
 
 
-def at_commit(root: Path, paper: str, claim: str, results: Path) -> Callable[[str], str]:
-    """The verdict of a claim at a commit, run in a worktree of its own. Rows are shared by fingerprint."""
+def at_commit(root: Path, paper: str, claim: str, results: Path, known: Path | None = None) -> Callable[[str], str]:
+    """The verdict of a claim at a commit, run in a worktree of its own.
+
+    Rows and artifacts go from commit to commit, by fingerprint: one that changes nothing of the claim runs nothing.
+    `known` is a file of rows that are there before the first.
+    """
+    pool = results / "rows.jsonl"
 
     def verdict(revision: str) -> str:
-        with tempfile.TemporaryDirectory(prefix="crossexam-bisect-") as folder:
-            tree = Path(folder) / "tree"
-            _git(root, "worktree", "add", "--detach", str(tree), revision)
-            try:
-                return _verdict(tree, paper, claim, results / revision[:12], [str(tree)])
-            finally:
-                _git(root, "worktree", "remove", "--force", str(tree))
+        own = results / revision[:12]
+        with _explained(worktree(root, revision)) as tree:
+            _share(results, own)
+            for rows in (known, pool):
+                if rows is not None and rows.is_file():
+                    _crossexam(tree, own, [str(tree)], "import", str(rows))  # one that cannot read them measures itself
+            found = _verdict(tree, paper, claim, own, [str(tree)])
+            _crossexam(tree, own, [str(tree)], "export", paper, "-o", str(pool))
+        return found
 
     return verdict
+
+
+def _share(results: Path, own: Path) -> None:
+    """Artifacts are files named by their fingerprints: all commits may have one folder of them."""
+    own.mkdir(parents=True, exist_ok=True)
+    (results / "artifacts").mkdir(exist_ok=True)
+    if not (own / "artifacts").exists():
+        (own / "artifacts").symlink_to((results / "artifacts").resolve(), target_is_directory=True)
+
+
+@contextmanager
+def _explained(tree: AbstractContextManager[Path]) -> Iterator[Path]:
+    try:
+        with tree as folder:
+            yield folder
+    except GitError as error:
+        raise BisectError(str(error)) from error
 
 
 def with_version(root: Path, paper: str, claim: str, package: str, results: Path) -> Callable[[str], str]:
@@ -114,18 +139,23 @@ def with_version(root: Path, paper: str, claim: str, package: str, results: Path
 
 def _verdict(tree: Path, paper: str, claim: str, results: Path, first: Sequence[str]) -> str:
     """Run what a claim needs in `tree`, with folders first on the path; its verdict, or its health without one."""
-    command = [sys.executable, "-m", "crossexam", "run", paper, "-k", claim, "--offline", "--json"]
-    # A revision has a harness of its own, which its folder brings; where it has none, this one serves.
-    here = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [*first, os.environ.get("PYTHONPATH"), here]))
-    environment = {**os.environ, "PYTHONPATH": path, "CROSSEXAM_RESULTS": str(results), OWN: "1"}
-    environment.pop(KEPT, None)  # a host holds libraries, and these are others
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    done = _crossexam(tree, results, first, "run", paper, "-k", claim, "--offline", "--json")
     try:
         judged = {one["claim"]: one for one in json.loads(done.stdout)["claims"]}
         return str(judged[claim]["verdict"] or judged[claim]["health"])
     except (ValueError, KeyError):
         return f"{NO_VERDICT} ({(done.stderr.strip() or 'the claim does not exist').splitlines()[-1][:200]})"
+
+
+def _crossexam(tree: Path, results: Path, first: Sequence[str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Call the command line in `tree`, which keeps its rows in `results`."""
+    # A revision has a harness of its own, which its folder brings; where it has none, this one serves.
+    here = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [*first, os.environ.get("PYTHONPATH"), here]))
+    environment = {**os.environ, "PYTHONPATH": path, "CROSSEXAM_RESULTS": str(results), OWN: "1"}
+    environment.pop(KEPT, None)  # a host holds libraries, and these are others
+    command = [sys.executable, "-m", "crossexam", *words]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
 
 
 def _git(root: Path, *words: str) -> str:

@@ -31,10 +31,6 @@ PAGE = 150
 """Lines of a README."""
 BUDGETS = {"Python": 900, "paper.toml": 700, "tests": 200, "method.py": 300}
 """Lines of a suite that is read in one sitting."""
-SENTENCES_DUE = False
-"""Whether a suite with a sentence that does not stand alone is unfinished. To be set True when all are rewritten."""
-HEADLINES_DUE = False
-"""Whether a suite without three to six headlines is unfinished. To be set True when every suite has them."""
 HEADLINES = range(3, 7)
 """How many headlines a paper has."""
 ROOMS = (".py", ".toml", ".md", ".pyc")
@@ -74,12 +70,12 @@ def _headlines(paper: Paper) -> Iterator[Remark]:
     """Three to six, on which every claim of the abstract has its say or is marked; the loader refuses a missing one."""
     count, mend = len(paper.headlines), "state under [[headline]] what a reader of the abstract came for, three to six"
     if count not in HEADLINES:
-        yield Remark("paper.toml", f"{count or 'no'} headline{'' if count == 1 else 's'}", mend, grave=HEADLINES_DUE)
+        yield Remark("paper.toml", f"{count or 'no'} headline{'' if count == 1 else 's'}", mend)
     if not count:
         for claim in paper.claims:
             if claim.provenance == "abstract" and not claim.aside:
                 wrong, mend = "is of the abstract and in no headline", 'name it in one, or say `aside = "why not"`'
-                yield Remark(f"claim {claim.id}", wrong, mend, grave=False)
+                yield Remark(f"claim {claim.id}", wrong, mend)
 
 
 def _sentences(paper: Paper, numbers: Numbers) -> Iterator[Remark]:
@@ -87,7 +83,7 @@ def _sentences(paper: Paper, numbers: Numbers) -> Iterator[Remark]:
     for where, sentence in sentences(paper):
         if wrong := flaw(sentence):
             mend = "write it for who has only this project; keep the number in a comment"
-            yield Remark(where, wrong, mend, grave=SENTENCES_DUE)
+            yield Remark(where, wrong, mend)
         try:
             numbers.fill(sentence)
         except BadExpression as error:
@@ -196,7 +192,14 @@ def _rows(
         yield Remark("rows", "none are committed", mend, grave=False)
         return
     known = {row.subject for row in rows}
-    stale = {trial.experiment.name for trial in trials if trial.subject not in known and not trial.blocked}
+    ran = {row.experiment for row in rows}  # of the full tier, what never ran is unmeasured, not old
+    stale = {
+        trial.experiment.name
+        for trial in trials
+        if trial.subject not in known
+        and not trial.blocked
+        and (trial.experiment.tier != "full" or trial.experiment.name in ran)
+    }
     if stale:
         wrong = f"of {', '.join(sorted(stale))} are older than the code"
         yield Remark("rows", wrong, "run them and commit the export", grave=False)

@@ -91,7 +91,7 @@ def choose(
         processors = {paper.slug: committed_processors(project.root, paper.slug) for paper in papers}
         for (slug, _), group in groups.items():
             if any(trial.fingerprint not in cached for trial in group):
-                found = _standing(group, rows[slug], processors[slug])
+                found = standing(group, rows[slug], processors[slug])
                 committed |= {key: row for key, row in found.items() if key not in cached and key not in tried}
     costs = costs_of(papers, project, store)
     known = cached | committed.keys()
@@ -102,7 +102,7 @@ def choose(
     if full_minutes is not None:
         left = _left_out(papers, waiting, rows, store, costs, capacity, 60 * full_minutes)
     out = {(one.paper, one.experiment) for one in left}
-    jobs = _jobs([trial for key, group in waiting.items() if key not in out for trial in group], store)
+    jobs = jobs_of([trial for key, group in waiting.items() if key not in out for trial in group], store)
     return Choice(
         trials=[trial for trial in trials if (trial.paper.slug, trial.experiment.name) not in out],
         cached=cached, committed=committed, left=tuple(left), jobs=jobs,
@@ -119,7 +119,7 @@ def costs_of(papers: Sequence[Paper], project: Project, store: Store) -> Costs:
     return Costs([*rows, *store.rows(*slugs)], builds | store.builds(*slugs))
 
 
-def _standing(trials: Sequence[Trial], rows: Sequence[Row], processors: Mapping[str, str]) -> dict[str, Row]:
+def standing(trials: Sequence[Trial], rows: Sequence[Row], processors: Mapping[str, str]) -> dict[str, Row]:
     """The committed rows that stand for trials of one experiment, by fingerprint."""
     subjects = {trial.subject: trial for trial in trials}
     sets: dict[tuple[str, str, str], dict[str, Row]] = {}
@@ -159,7 +159,7 @@ def _left_out(
                 since[row.experiment] = max(row.started, since.get(row.experiment, ""))
         for one in full:
             key = paper.slug, one.name
-            seconds = wall_seconds(_jobs(waiting[key], store), costs, capacity)
+            seconds = wall_seconds(jobs_of(waiting[key], store), costs, capacity)
             headline, waits = _headline_waits(paper, one, since)
             queue.append(((not headline, waits, since.get(one.name, ""), seconds), key))
     left = []
@@ -167,7 +167,7 @@ def _left_out(
         if spent + seconds <= budget:
             spent += seconds
         else:
-            jobs = _jobs(waiting[key], store).values()
+            jobs = jobs_of(waiting[key], store).values()
             known = all(costs.known(job) is not None for job in jobs)
             left.append(Left(*key, len(waiting[key]), seconds, known))
     return left
@@ -181,7 +181,7 @@ def _headline_waits(paper: Paper, experiment: Experiment, since: Mapping[str, st
     return bool(waits), min(waits, default="")
 
 
-def _jobs(trials: Sequence[Trial], store: Store) -> dict[str, Trial | Build]:
+def jobs_of(trials: Sequence[Trial], store: Store) -> dict[str, Trial | Build]:
     """Trials, and the artifacts that must be built for them first."""
     builds = {
         build.fingerprint: build for trial in trials for build in trial.builds if not build.file(store.folder).is_file()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +14,19 @@ from typing import Any
 from crossexam.facts.paper import Paper
 from crossexam.judging.judge import judge_paper
 from crossexam.runs.committed import counted_rows
-from crossexam.runs.git import GitError, text
+from crossexam.runs.git import GitError, text, worktree
 from crossexam.runs.rows import Row, canonical
 from crossexam.runs.store import Store, StoreError, read_export
-from crossexam.watching.watch import Key, Score, Series, score, series_of
+from crossexam.watching.watch import (
+    LEAST_COST_SHIFT,
+    LEAST_SHIFT,
+    SCREEN,
+    Key,
+    Score,
+    Series,
+    score,
+    series_of,
+)
 
 
 @dataclass(frozen=True)
@@ -38,20 +51,25 @@ class Comparison:
     """Trials of the same experiment, arm, parameters and seed on both sides."""
     equal: int
     """Of them, those with the same metrics to the bit."""
+    cached: int
+    """Of these, those whose row is the same on both sides: nothing that they depend on has changed."""
     verdicts: tuple[tuple[str, str, str], ...]
     """(paper/claim, verdict of a, verdict of b) where they differ; by the rules as they stand."""
     differences: tuple[Difference, ...]
-    """Series that differ, the largest |z| first."""
+    """Series that differ by what the night would look at, the largest |z| first."""
+    small: int
+    """Series that differ by less."""
 
     def as_record(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
 
 
-def side(name: str, root: Path, store: Store) -> list[Row]:
+def side(name: str, root: Path, store: Store, papers: Sequence[str] = ()) -> list[Row]:
     """The rows that a name means: a file; a machine class, own and committed; a commit, own or its files.
 
-    Raises StoreError where it means none of these.
+    Those of a commit are the rows of its trials by their fingerprints, whenever they were measured, and those that were
+    measured at it. Raises StoreError where it means none of these.
     """
     path = Path(name)
     if path.is_file():
@@ -62,10 +80,27 @@ def side(name: str, root: Path, store: Store) -> list[Row]:
         return by_device
     revision = _git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
     if revision:
-        by_commit = [row for row in store.rows() if str(store.text(row.environment).get("commit", "")) == revision]
-        return by_commit or _committed(root, revision)
+        planned = _planned(root, revision, papers)
+        of_it = [
+            row for row in rows
+            if row.fingerprint in planned or str(store.text(row.environment).get("commit", "")) == revision
+        ]  # fmt: skip
+        return of_it or _committed(root, revision)
     devices = ", ".join(sorted({row.device for row in rows})) or "none yet"
     raise StoreError(f"'{name}' is no file, no machine class that has rows ({devices}) and no commit")
+
+
+def _planned(root: Path, revision: str, papers: Sequence[str]) -> set[str]:
+    """The fingerprints of the trials of a commit; none where its harness cannot say."""
+    here = str(Path(__file__).resolve().parents[2])
+    with worktree(root, revision) as tree:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree), here])}
+        words = [sys.executable, "-m", "crossexam", "plan", *papers, "--json"]
+        done = subprocess.run(words, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    try:
+        return {str(one["fingerprint"]) for one in json.loads(done.stdout)}
+    except (ValueError, KeyError, TypeError):
+        return set()
 
 
 def _committed(root: Path, revision: str) -> list[Row]:
@@ -96,15 +131,16 @@ def compare(papers: Sequence[Paper], a: str, b: str, rows_a: Sequence[Row], rows
     common = sides[0].keys() & sides[1].keys()
     equal = sum(canonical(sides[0][key].metrics) == canonical(sides[1][key].metrics) for key in common)
     series = [{_anywhere(one.key): one for one in series_of(one_side.values(), {})} for one_side in sides]
-    differences = [
+    every = [
         found
         for key in sorted(series[0].keys() & series[1].keys())
         if (found := _difference(*(s[key] for s in series)))
     ]
-    differences.sort(key=lambda one: -abs(one.z or 0.0))
+    differences = sorted(filter(_matters, every), key=lambda one: -abs(one.z or 0.0))
     return Comparison(
-        a, b, len(common), equal, tuple(_verdicts(papers, *(one.values() for one in sides))), tuple(differences)
-    )
+        a, b, len(common), equal, sum(sides[0][key].id == sides[1][key].id for key in common),
+        tuple(_verdicts(papers, *(one.values() for one in sides))), tuple(differences), len(every) - len(differences),
+    )  # fmt: skip
 
 
 def _newest(rows: Iterable[Row]) -> dict[tuple[str, ...], Row]:
@@ -128,6 +164,13 @@ def _difference(a: Series, b: Series) -> Difference | None:
     means = [sum(values) / len(values) for values in (values_a, values_b)]
     found: Score | None = score([values_a], values_b)
     return Difference(str(b.key), b.key.kind, means[0], means[1], found.z if found else None)
+
+
+def _matters(one: Difference) -> bool:
+    """Whether the night would look at it: beyond what seeds explain, and costs beyond what load does."""
+    shift = abs(one.b - one.a)
+    floor = LEAST_SHIFT * max(abs(one.a), abs(one.b)) if one.kind == "metric" else LEAST_COST_SHIFT
+    return shift > floor and (one.z is None or abs(one.z) > SCREEN)
 
 
 def _verdicts(papers: Sequence[Paper], a: Iterable[Row], b: Iterable[Row]) -> Iterable[tuple[str, str, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossexam.facts.paper import Paper
+from crossexam.judging import words
 from crossexam.judging.judge import Judgement, judge_paper
 from crossexam.runs.committed import committed_audits, committed_processors, counted_rows
 from crossexam.runs.environment import processor
@@ -114,6 +115,7 @@ def _verdict_record(judgement: Judgement) -> dict[str, Any]:
     return {
         "device": judgement.device, "seeds": len(judgement.seeds), "p": judgement.p,
         "p_holm": judgement.p_holm, "version": judgement.claim.version,
+        "measured": words.measured(judgement), "rule": words.criterion(judgement.claim.rule),
         "findings": [[f.point, f.verdict, f.estimate, f.low, f.high] for f in judgement.findings],
     }  # fmt: skip
 

@@ -23,6 +23,15 @@ from suites.crossquant.on_images import (
     preserved,
     quantised_mlp,
 )
+from suites.crossquant.on_smollm2 import (
+    smollm2,
+    smollm2_alphas,
+    smollm2_arm,
+    smollm2_kernel,
+    smollm2_kernels,
+    smollm2_plain,
+    smollm2_removal,
+)
 from suites.crossquant.on_wikitext import (
     decoder_statistics,
     decoding,

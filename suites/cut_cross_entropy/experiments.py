@@ -20,4 +20,5 @@ from suites.cut_cross_entropy.exact import (
     streaming,
 )
 from suites.cut_cross_entropy.on_gpu import far_offsets, fused_kernels
+from suites.cut_cross_entropy.on_smollm2 import smollm2_costs, smollm2_head, smollm2_step
 from suites.cut_cross_entropy.on_wikitext import convergence, convergence_heldout, language_model

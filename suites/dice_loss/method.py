@@ -205,19 +205,17 @@ def _decayed(flat: torch.Tensor, alpha: float) -> torch.Tensor:
         return (log_p + alpha * F.logsigmoid(-flat) if alpha else log_p).exp()
     if not alpha:
         return flat.softmax(1)
-    log_p = flat.log_softmax(1)
-    return (log_p + alpha * _log_complement(log_p)).exp()
-
-
-def _log_complement(log_p: torch.Tensor) -> torch.Tensor:
-    """log(1 - p) of log-probabilities (N, K)."""
-    if log_p.shape[1] == 2:
-        return log_p.flip(1)
-    top = log_p.argmax(1, keepdim=True)
+    if flat.shape[1] == 2:
+        log_p = flat.log_softmax(1)
+        return (log_p + alpha * log_p.flip(1)).exp()
     # Of the largest p, 1 - p has no digits left where it is near 1: there it is the sum of the others.
-    # No lower than the least float: the gradient of logsumexp is NaN where all that it sums is -inf.
-    rest = log_p.scatter(1, top, -torch.inf).clamp_min(torch.finfo(log_p.dtype).min)
-    return torch.log1p(-rest.exp()).scatter(1, top, rest.logsumexp(1, keepdim=True))
+    top = flat.argmax(1, keepdim=True)
+    shifted = flat - flat.gather(1, top)
+    # The least float, as the gradient of logsumexp is NaN where all that it sums is -inf.
+    others = shifted.scatter(1, top, torch.finfo(flat.dtype).min).logsumexp(1, keepdim=True)
+    log_total = F.softplus(others)  # of the whole denominator, less the largest logit
+    p = (shifted - log_total).exp()
+    return p * (alpha * torch.log1p(-p.scatter(1, top, 0.0)).scatter(1, top, others - log_total)).exp()
 
 
 def _labels(flat: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 import reference
 from baselines.corpora import corpus, examples
 from baselines.language_models import (
+    dequantised,
     next_token,
     next_token_logits,
     non_embedding,
@@ -22,7 +24,8 @@ from baselines.language_models import (
     token_nats,
 )
 from baselines.training import Batch, fit
-from reference.catalog import get
+from reference.catalog import DataSet, File, get
+from tests.baselines.tiny_models import needed
 
 
 class Bigram(nn.Module):
@@ -168,3 +171,100 @@ def test_an_absent_or_broken_checkpoint_is_refused(tiny_opt: Path) -> None:
         pretrained("opt-1.3b")
     with pytest.raises(reference.DataError, match="a checkpoint is whole"):
         reference.load("opt-125m", "train")
+
+
+@pytest.fixture
+def tiny_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A random Llama packed in 4 bits (Q4_1, norms in float32) with a tokenizer, as a set of its own."""
+    numpy, gguf = pytest.importorskip("numpy"), pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    pytest.importorskip("transformers")
+    rng = numpy.random.default_rng(0)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    writer = gguf.GGUFWriter(folder / "tiny.gguf", "llama")
+    for name, value in (
+        ("vocab_size", 320), ("context_length", 64), ("embedding_length", 32), ("block_count", 1),
+        ("feed_forward_length", 64), ("head_count", 2), ("head_count_kv", 1), ("rope_dimension_count", 16),
+    ):  # fmt: skip
+        getattr(writer, f"add_{name}")(value)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    letters = [f"<{number}>" for number in range(64)] + [chr(ord("!") + number) for number in range(94)]
+    tokens = letters + [a + b for a in "abcdefghijklm" for b in "nopqrstuvwxyz"][: 320 - len(letters)]
+    merges = [f"{pair[0]} {pair[1]}" for pair in tokens[len(letters) :]]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] * 3 + [1] * 317)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(2)
+    shapes = {
+        "token_embd": (320, 32), "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32),
+        "blk.0.attn_output": (32, 32), "blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32), "blk.0.ffn_down": (32, 64),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        weight = rng.normal(0, 0.3, shape).astype("float32")
+        packed = gguf.quants.quantize(weight, gguf.GGMLQuantizationType.Q4_1)
+        writer.add_tensor(f"{name}.weight", packed, raw_dtype=gguf.GGMLQuantizationType.Q4_1)
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{name}.weight", numpy.ones(32, "float32"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    facts = {"title": "t", "state": "manual", "licence": "l", "citation": "c", "source": "s", "how": "make it"}
+    entry = DataSet("tiny", loader="reference.checkpoints:gpt2", files=(File("tiny.gguf"),), **facts)
+    monkeypatch.setattr("reference.catalog.catalog", lambda: {"tiny": entry})
+    monkeypatch.setattr(reference, "load", lambda name: get(name).require())
+    monkeypatch.setenv("CROSSEXAM_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder / "tiny.gguf"
+
+
+def test_packed_weights_are_unpacked_once(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf
+
+    model, tokenizer = pretrained("tiny")
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(tiny_gguf).tensors}
+    packed = stored["blk.0.ffn_down.weight"]
+    exact = gguf.quants.dequantize(packed.data, packed.tensor_type)
+    found = model.model.layers[0].mlp.down_proj.weight.detach()
+    assert found.dtype == torch.float32 and torch.equal(found, torch.from_numpy(exact.copy()).view_as(found))
+    assert model.lm_head.weight is model.model.embed_tokens.weight and not model.training
+    made = dequantised(tiny_gguf)
+    assert made.name == hashlib.sha256(tiny_gguf.read_bytes()).hexdigest()
+    assert not any("pickle" in file.name or file.suffix in (".bin", ".pt") for file in made.iterdir())
+    monkeypatch.setattr("baselines.language_models._unpack_gguf", None)  # is not asked again
+    again, same = pretrained("tiny")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert same("ab no").input_ids == tokenizer("ab no").input_ids != []
+
+
+def test_what_is_no_model_leaves_nothing(tiny_gguf: Path) -> None:
+    tiny_gguf.write_bytes(tiny_gguf.read_bytes()[:5000])
+    with pytest.raises(reference.DataError, match="could not be made a model"):
+        pretrained("tiny")
+    left = list((tiny_gguf.parents[1] / "cache" / "crossexam" / "models").iterdir())
+    assert [path.suffix for path in left] in ([], [".lock"])
+
+
+def test_absent_packages_are_named(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*paths: Path) -> None:
+        raise ImportError("Please install gguf")
+
+    monkeypatch.setattr("baselines.language_models._unpack_gguf", absent)
+    with pytest.raises(reference.DataError, match=r"cannot be read: Please install gguf: .*crossexam\[language\]"):
+        pretrained("tiny")
+
+
+def test_the_pretrained_model_scores_english() -> None:
+    needed("smollm2-135m-instruct-q4_1", "transformers", "gguf", "accelerate")
+    needed("wikitext-2-heldout")
+    model, tokenizer = pretrained("smollm2-135m-instruct-q4_1")
+    text = reference.load("wikitext-2-heldout", "test").text[:3000]
+    tokens = tokenizer(text, return_tensors="pt").input_ids[0, :257]
+    assert non_embedding(model) == 106_203_456 and tokens.max() < 49_152
+    assert 2.5 < float(token_nats(model, tokens, length=256).mean()) < 4

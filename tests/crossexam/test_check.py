@@ -10,7 +10,7 @@ from crossexam.facts.loader import load_paper
 from crossexam.facts.project import find_paper
 from crossexam.runs.committed import committed_rows
 from crossexam.runs.source import Project
-from crossexam.watching.check import HEADLINES_DUE, Remark, check
+from crossexam.watching.check import Remark, check
 from tests.conftest import ROOT, TOML, Sandbox
 
 
@@ -36,8 +36,8 @@ def test_full_tier_may_be_absent_with_a_reason(sandbox: Sandbox) -> None:
 
 def test_missing_headlines_and_claims_of_the_abstract_are_remarks(sandbox: Sandbox) -> None:
     told = {one.wrong: one.grave for one in remarks(sandbox, TOML.replace('"derived"', '"abstract"'))}
-    assert told["no headlines"] is HEADLINES_DUE
-    assert told["is of the abstract and in no headline"] is False
+    assert told["no headlines"]
+    assert told["is of the abstract and in no headline"]
     one = '\n[[headline]]\nsays = "Number {}."\nclaims = ["two-and-two"]\n'
     some = {count: TOML + "".join(one.format(index) for index in range(count)) for count in (1, 3, 6, 7)}
     counted = {

@@ -50,6 +50,7 @@ def test_verdict_that_differs_is_exit_code_1(toy: Sandbox) -> None:
         (("new", "toy"), "exists already"),
         (("data", "show", "digit"), "did you mean 'digits'?"),
         (("data", "fetch", "taiwan-default"), "download data set 350"),
+        (("data", "fetch"), "with --for a paper that needs them"),
         (("nonsense",), "No such command"),
         (("run", "toy", "--seeds", "many"), "not a valid integer"),
     ],
@@ -59,6 +60,15 @@ def test_bad_usage_is_exit_code_2_and_says_what_to_do(toy: Sandbox, words: tuple
     assert run.returncode == 2
     assert message in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_all_that_a_paper_needs_is_fetched_and_what_cannot_be_is_said(toy: Sandbox) -> None:
+    protocol = 'protocol = { data = "d", model = "m", tuning = "t", evaluation = "e", deviations = "none" }'
+    needs = 'needs = { data = ["digits", "taiwan-default"] }'
+    toy.suite(TOML.replace('tier = "exact"', f'tier = "small"\n{protocol}\n{needs}'))
+    fetched = toy.run("data", "fetch", "--for", "toy", CROSSEXAM_DATA="", XDG_CACHE_HOME=str(toy.root / "cache"))
+    assert fetched.returncode == 2
+    assert "digits: bundled with scikit-learn" in fetched.stdout and "download data set 350" in fetched.stderr
 
 
 def test_broken_suite_is_exit_code_2_and_does_not_hide_others(toy: Sandbox) -> None:

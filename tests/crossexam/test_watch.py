@@ -15,6 +15,7 @@ import pytest
 
 from crossexam.runs.environment import processor
 from crossexam.runs.rows import Row
+from crossexam.runs.store import Export
 from crossexam.watching.bisect import BisectError, halve
 from crossexam.watching.watch import (
     SCREEN,
@@ -220,7 +221,9 @@ def test_a_night_is_quiet_then_names_what_moved(sandbox: Sandbox) -> None:
     folder = sandbox.suite(NIGHTLY, DRAWS, "OFFSET = 0.0\n")
     first = sandbox.run("nightly", "toy", "--minutes", "2", "-o", "first")
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "All quiet. 5 trials run, 0 repeated" in first.stdout
+    assert (
+        "**All quiet.** Watched 1 of 1 claims, 100% of the 1 that this machine can judge. 5 trials run" in first.stdout
+    )
     (folder / "method.py").write_text("OFFSET = 10.0\n")
     second = sandbox.run("nightly", "toy", "--minutes", "2", "-o", "second")
     assert second.returncode == 1
@@ -229,12 +232,15 @@ def test_a_night_is_quiet_then_names_what_moved(sandbox: Sandbox) -> None:
     assert [(one["claim"], one["before"], one["now"]) for one in night["flips"]] == [
         ("below-two", "reproduced", "not reproduced")
     ]
-    assert "## Confirmed changes" in (sandbox.root / "second" / "night.md").read_text()
+    told = (sandbox.root / "second" / "night.md").read_text()
+    assert "### Since its last row has changed: code changed: suites.toy.method:OFFSET\n" in told
+    assert "**toy/below-two: reproduced -> not reproduced** (not as expected): measured 10." in told
+    assert "before 0." in told and "rule <= 2." in told and "fresh seeds z = +" in told
     suite = ElementTree.parse(sandbox.root / "second" / "night.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "2")
     third = sandbox.run("nightly", "toy", "--minutes", "2")
     assert "0 trials run, 5 repeated" in third.stdout
-    assert "Confirmed changes" not in third.stdout
+    assert "What moved" not in third.stdout and "## Verdicts that are not as expected" in third.stdout
     assert third.returncode == 1  # the verdict is still not as expected
 
 
@@ -257,11 +263,40 @@ def test_compare_files_of_rows(sandbox: Sandbox) -> None:
     sandbox.run("run", "toy", "-o", "b.jsonl", CROSSEXAM_RESULTS="other")
     differing = sandbox.run("compare", "a.jsonl", "b.jsonl")
     assert differing.returncode == 1
-    assert "5 trials on both sides, 0 of them equal to the bit" in differing.stdout
-    assert "toy/below-two: reproduced in a.jsonl, not reproduced in b.jsonl" in differing.stdout
+    assert differing.stdout.startswith("toy/below-two: reproduced in a.jsonl, not reproduced in b.jsonl")
+    assert "5 trials on both sides, 0 of them equal to the bit." in differing.stdout
     refused = sandbox.run("compare", "a.jsonl", "nothing-of-that-name")
     assert refused.returncode == 2
     assert "is no file, no machine class that has rows (cpu-x86_64) and no commit" in refused.stderr
+
+
+def test_compare_applies_the_floors_of_the_night(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.suite(NIGHTLY, DRAWS, "OFFSET = 0.0\n")
+    for name, seconds, memory in (("a", 1.0, 1.0), ("b", 1.05, 1.0003), ("c", 1.5, 1.0)):
+        rows = [
+            row(1.0, seed=seed, experiment="draws", seconds=seconds + seed / 1e4, peak_memory_gib=memory + seed / 1e9)
+            for seed in range(5)
+        ]
+        (tmp_path / name).write_text("\n".join(Export(rows, {}, {}).lines()))
+    near, far = sandbox.json("compare", "a", "b"), sandbox.json("compare", "a", "c")
+    assert (near["trials"], near["equal"], near["differences"], near["small"]) == (5, 5, [], 2)
+    assert [one["kind"] for one in far["differences"]] == ["seconds"]
+
+
+def test_compare_counts_what_a_commit_did_not_run_again_among_the_equal(sandbox: Sandbox) -> None:
+    second = NIGHTLY[NIGHTLY.index("[experiment") :].replace("draws", "other").replace("below-two", "other-below-two")
+    fixed = "def other():\n    return {'value': 1.0}\n"
+    folder = sandbox.suite(NIGHTLY + second.replace("seeds = 5\n", ""), f"{DRAWS}\n\n{fixed}", "OFFSET = 0.0\n")
+    git(sandbox.root, "init", "-q")
+    for offset in (0.0, 9.0):
+        (folder / "method.py").write_text(f"OFFSET = {offset}\n")
+        git(sandbox.root, "add", "suites")
+        git(sandbox.root, "commit", "-qm", f"offset {offset}")
+        sandbox.run("run", "toy")
+    found = sandbox.json("compare", "HEAD~1", "HEAD")
+    assert (found["trials"], found["equal"], found["cached"]) == (6, 1, 1)
+    assert found["verdicts"] == [["toy/below-two", "reproduced", "not reproduced"]]
+    assert "(1 by the same row: nothing that they depend on changed)" in sandbox.run("compare", "HEAD~1", "HEAD").stdout
 
 
 def test_halving() -> None:
@@ -319,6 +354,32 @@ def test_bisect_over_commits_and_over_versions(sandbox: Sandbox) -> None:
     unknown = sandbox.run("bisect", "toy", "below-two", "--good", "nowhere", "--bad", "HEAD")
     assert unknown.returncode == 2
     assert "'nowhere' is no commit" in unknown.stderr
+
+
+def test_bisect_runs_nothing_at_commits_that_change_nothing_and_says_what_it_skips(sandbox: Sandbox) -> None:
+    log = sandbox.root / "log"
+    code = DRAWS.replace("    return", f"    open({str(log)!r}, 'a').write(f'{{OFFSET}} ')\n    return")
+    folder = sandbox.suite(NIGHTLY, code, "OFFSET = 0.0\n")
+    git(sandbox.root, "init", "-q")
+    revisions = []
+    texts = [
+        "OFFSET = 0.0\n",
+        "OFFSET = 0.0  # zero\n",
+        "OFFSET = 0.0\n\n",
+        "OFFSET = (\n",
+        "OFFSET = 9.0\n",
+        "OFFSET = 9.0  #\n",
+    ]
+    for text in texts:
+        (folder / "method.py").write_text(text)
+        git(sandbox.root, "add", "suites")
+        git(sandbox.root, "commit", "-qm", "a step")
+        revisions.append(git(sandbox.root, "rev-parse", "HEAD").strip())
+    found = sandbox.run("bisect", "toy", "below-two", "--good", revisions[0], "--bad", "HEAD")
+    assert f"{revisions[4]} is the first with 'not reproduced'; {revisions[2]} still had" in found.stdout
+    assert f"or one of these, which have no verdict: {revisions[3]}" in found.stdout
+    assert ", skipped" in found.stderr
+    assert sorted(log.read_text().split()) == ["0.0"] * 5 + ["9.0"] * 5
 
 
 def test_bisect_over_versions(sandbox: Sandbox) -> None:

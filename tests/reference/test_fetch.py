@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from reference import cache
 from reference import fetch as module
-from reference.catalog import Archive, DataError, DataSet, File
+from reference.catalog import Archive, DataError, DataSet, File, Wheel
 from reference.fetch import fetch
 from tests.conftest import ROOT
 from tests.reference.test_archives import tarball
@@ -453,3 +454,84 @@ def test_the_lock_is_waited_for(server: Server, data: Path, toy: Catalogue) -> N
     lock.release()
     thread.join(10)
     assert len(server.requests) == 1
+
+
+WEIGHTS = Wheel("toy-weights", "0.1", "toy_weights/model")
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own pip configuration: a folder of wheels and no index."""
+    pip_at_hand()
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def pip_at_hand() -> None:
+    try:
+        module._pip("")
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+def wheel_of(folder: Path, content: bytes, version: str = "0.1", inside: str = "toy_weights/model") -> None:
+    """A wheel with `content` as data.bin, code that must not run, and a dependency that does not exist."""
+    facts = f"Metadata-Version: 2.1\nName: toy-weights\nVersion: {version}\nRequires-Dist: no-such-package-anywhere\n"
+    kind = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    info = f"toy_weights-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"toy_weights-{version}-py3-none-any.whl", "w") as zipped:
+        zipped.writestr(f"{inside}/data.bin", content)
+        zipped.writestr(f"{inside}/run.py", "raise SystemExit('run')")
+        zipped.writestr("toy_weights/__init__.py", "raise SystemExit('run')")
+        for name, text in (("METADATA", facts), ("WHEEL", kind), ("RECORD", "")):
+            zipped.writestr(f"{info}/{name}", text)
+
+
+def test_a_wheel_has_what_no_address_delivers(server: Server, data: Path, toy: Catalogue, index: Path) -> None:
+    toy(**one_file(server), wheel=WEIGHTS)
+    wheel_of(index, CONTENT)
+    server.status = [503] * 9
+    seen: list[tuple[str, int, int | None]] = []
+    folder = fetch("toy", progress=lambda *news: seen.append(news))
+    assert (folder / "data.bin").read_bytes() == CONTENT and seen[-1][0] == "toy-weights==0.1"
+    assert len(server.requests) == 1  # one attempt, no waiting
+    assert left_in(data) == ["data/toy/.fetched-toy.json", "data/toy/data.bin"]  # no code, no wheel
+
+
+def test_an_address_that_delivers_comes_first(server: Server, data: Path, toy: Catalogue, index: Path) -> None:
+    toy(**one_file(server), wheel=WEIGHTS)
+    assert (fetch("toy") / "data.bin").read_bytes() == CONTENT  # pip would find no wheel
+
+
+def test_a_wheel_with_something_else_is_refused(server: Server, data: Path, toy: Catalogue, index: Path) -> None:
+    entry = toy(**one_file(server), wheel=WEIGHTS)
+    server.status = [503] * 9
+    wheel_of(index, b"x" * len(CONTENT))
+    with pytest.raises(DataError, match="expected sha256"):
+        fetch("toy")
+    wheel_of(index, CONTENT, inside="elsewhere")
+    with pytest.raises(DataError, match=r"toy-weights==0\.1 holds no data\.bin"):
+        fetch("toy")
+    assert not entry.available and left_in(data) == []
+
+
+def test_absent_wheels_and_a_missing_pip_say_so(
+    server: Server, data: Path, toy: Catalogue, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy(**one_file(server), wheel=WEIGHTS)
+    server.files.clear()
+    wheel_of(index, CONTENT, version="0.2")
+    with pytest.raises(
+        DataError, match=r"could not fetch http.*; and pip delivers no wheel of toy-weights==0\.1: ERROR"
+    ):
+        fetch("toy")
+    with pytest.raises(DataError, match="is absent, and fetching it is off"):
+        fetch("toy", offline=True)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    with pytest.raises(DataError, match="there is no pip to download the files with: run `"):
+        fetch("toy")

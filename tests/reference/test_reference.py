@@ -37,6 +37,8 @@ def test_every_entry_says_what_a_user_must_know() -> None:
             assert re.fullmatch("([0-9a-f]{32})?", file.md5)
         for archive in entry.archives:
             assert re.fullmatch("(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})?", archive.identity)
+        # a wheel is another way to the same files, and nothing vouches for it but their checksums
+        assert entry.wheel is None or (entry.urls and all(file.known for file in entry.files)), entry.name
         assert entry.state != "auto" or entry.identity or all(file.known for file in entry.files), entry.name
 
 

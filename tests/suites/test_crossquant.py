@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ from torch import nn
 
 from baselines.models import mlp
 from reference.catalog import get
-from suites.crossquant import contenders, experiments, method, networks, on_images, on_wikitext
+from suites.crossquant import contenders, experiments, method, networks, on_images, on_smollm2, on_wikitext
 from suites.crossquant.contenders import Setting
+from tests.baselines.tiny_models import TEXT, tiny_llama, tiny_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -229,3 +231,60 @@ def test_attention_that_is_skipped_stays_as_it_is() -> None:
     assert encoder.layers[0].self_attn is attention
     assert isinstance(attention.out_proj, nn.Linear)
     assert isinstance(encoder.layers[0].linear1, method.QuantisedLinear)
+
+
+@pytest.fixture
+def tiny_smollm2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny model in the place of the pretrained one, which reads rows of 12 tokens of other texts."""
+    texts = {part: "\n".join([TEXT[k + first :] * 9 for k in range(10)]) for part, first in (("test", 0), ("val", 20))}
+    monkeypatch.setattr(on_smollm2, "pretrained", lambda name: (tiny_llama(), tiny_tokenizer()))
+    monkeypatch.setattr(on_smollm2.reference, "load", lambda name, part: SimpleNamespace(text=texts[part]))
+    save_file(on_smollm2.smollm2_plain(length=12), tmp_path / "plain")
+    return tmp_path
+
+
+@pytest.mark.parametrize("arm", ["per_token", "outlier_split", "smoothquant_tuned", "crossquant_tuned"])
+def test_a_pretrained_model_in_every_way(tiny_smollm2: Path, arm: str) -> None:
+    found, given = on_smollm2.smollm2_arm(arm=arm, length=12), {"arm": arm, "length": 12}
+    save_file(found, tiny_smollm2 / "arm")
+    paths = {"smollm2_plain": tiny_smollm2 / "plain", "smollm2_arm": tiny_smollm2 / "arm"}
+    metrics, again, other = (experiments.smollm2(seed=seed, **given, **paths) for seed in (1, 6, 2))
+    assert metrics == again != other and all(map(math.isfinite, metrics.values()))
+    assert metrics["nats_float"] == pytest.approx(math.log(300), abs=1)
+    assert metrics["rise_w8a4"] == pytest.approx(metrics["nats_w8a4"] - metrics["nats_float"])
+    assert ("alpha" in metrics) == arm.endswith("_tuned") != ("nats_w8a8" in metrics)
+    if arm in contenders.TUNED:
+        place = contenders.ALPHAS.index(pytest.approx(metrics["alpha"]))
+        assert found["losses"][place] == found["losses"].min() and len(found["losses"]) == 7
+    if arm == "crossquant_tuned":
+        save_file(on_smollm2.smollm2_kernels(length=12), tiny_smollm2 / "kernels")
+        alphas = experiments.smollm2_alphas(
+            **given, smollm2_arm=paths["smollm2_arm"], smollm2_kernels=tiny_smollm2 / "kernels"
+        )
+        assert -1 <= alphas["correlation"] <= 1 and len(alphas["kernels"]) == len(alphas["losses"]) == 7
+
+
+@pytest.mark.usefixtures("tiny_smollm2")
+def test_the_parts_of_the_text_differ() -> None:
+    rows = {tuple(on_smollm2.rows_of(part, k, 12).flatten().tolist()) for part in ("test", "val") for k in range(5)}
+    assert len(rows) == 10 and on_smollm2.rows_of("val", 0, 12).shape == (2, 12)
+
+
+def test_the_kernel_of_a_pretrained_model(tiny_smollm2: Path) -> None:
+    found = {}
+    for bits in (4, 8):
+        save_file(on_smollm2.smollm2_removal(bits=bits, length=12), tiny_smollm2 / "removal")
+        found[bits] = metrics = experiments.smollm2_kernel(
+            seed=0, bits=bits, length=12, smollm2_plain=tiny_smollm2 / "plain", smollm2_removal=tiny_smollm2 / "removal"
+        )
+        assert 0 < metrics["cross_kernel"] < 1 and 0 < metrics["token_kernel"] < 1
+        assert metrics["removed_surplus"] == pytest.approx(metrics["removed"] - metrics["drop"] / 2)
+        assert metrics["restored_surplus"] == pytest.approx(metrics["drop"] / 2 - metrics["restored"])
+        text = on_smollm2.rows_of("test", 0, 12)
+        layers = method.diagnose_layers(tiny_llama(), [text], bits=bits, alpha=1.0, skip=on_smollm2.SKIP).values()
+        assert metrics["token_kernel"] == pytest.approx(sum(row.kernel for row in layers) / len(layers))
+        without = method.without_kernel(tiny_llama(), bits=bits, skip=on_smollm2.SKIP)
+        plain = on_wikitext.mean_nats(tiny_llama(), text)
+        assert metrics["removed"] == pytest.approx(on_wikitext.mean_nats(without, text) - plain, abs=1e-6)
+    assert found[4]["token_kernel"] > found[8]["token_kernel"] == found[8]["shares"][2] > found[8]["shares"][0]
+    assert found[8]["rises"][2] == found[8]["removed"]

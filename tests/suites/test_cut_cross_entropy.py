@@ -15,8 +15,9 @@ import torch
 from torch.nn import functional as F
 
 from reference.catalog import get
-from suites.cut_cross_entropy import experiments, on_wikitext
+from suites.cut_cross_entropy import experiments, on_smollm2, on_wikitext
 from suites.cut_cross_entropy.method import PRESETS, Accumulator, linear_cross_entropy, streaming_log_sum_exp
+from tests.baselines.tiny_models import TEXT, tiny_llama, tiny_tokenizer
 from tests.conftest import ROOT
 
 CPU = torch.device("cpu")
@@ -248,3 +249,28 @@ def test_gpu_protocols_at_a_tiny_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cut_cross_entropy", package)
     costs = experiments.costs_packages(seed=1000, device=CPU, package="cut_cross_entropy", n=16, d=8, v=64, rounds=2)
     assert len(costs["package_forward_ms"]) == 2
+
+
+@pytest.fixture
+def tiny_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = types.SimpleNamespace(text="\n".join([TEXT[k:] * 9 for k in range(10)]))
+    monkeypatch.setattr(on_smollm2, "pretrained", lambda name: (tiny_llama(), tiny_tokenizer()))
+    monkeypatch.setattr(on_smollm2.reference, "load", lambda name, part: text)
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_the_head_of_a_pretrained_model() -> None:
+    found = experiments.smollm2_head(seed=3, rows=2, length=12)
+    assert found["loss_gap"] < 1e-5 and found["gradient_gap"] < 1e-4 and found["filtered_gap"] < 1e-3
+    assert found["large_count"] == pytest.approx(300) and found["small_mass"] == 0  # nearly uniform: all above 2^-12
+    assert found["kept_natural"] == found["kept_sorted"] == 1
+    assert found["nats"] == pytest.approx(math.log(300), abs=1)
+
+
+@pytest.mark.usefixtures("tiny_model")
+def test_a_step_of_a_pretrained_model_and_its_costs() -> None:
+    step = experiments.smollm2_step(seed=1, length=12)
+    assert step["exact_gap"] < 1e-4 and step["filtered_gap"] < 1e-4 and step["fall"] > 0
+    assert step["exact_after"] == pytest.approx(step["plain_after"], abs=1e-5)
+    costs = experiments.smollm2_costs(seed=0, device=torch.device("cpu"), rows=2, length=12, rounds=2)
+    assert len(costs["cce_both_ms"]) == len(costs["plain_both_mib"]) == 2 and min(costs["cce_both_mib"]) > 0
