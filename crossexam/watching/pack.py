@@ -466,8 +466,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${CROSSEXAM_PYTHON:-python3}
 rows=$here/rows.jsonl
 if [ $# -gt 0 ] && [[ $1 != -* ]]; then rows=$(realpath -m "$1"); shift; fi
-export CROSSEXAM_DATA=$here/data XDG_CACHE_HOME=$here/work/cache
-export CROSSEXAM_RESULTS=${CROSSEXAM_RESULTS:-$here/work/results}
+export CROSSEXAM_DATA=$here/data XDG_CACHE_HOME=$here/local/cache
+export CROSSEXAM_RESULTS=${CROSSEXAM_RESULTS:-$here/local/results}
 export PYTHONPATH=$here/code${PYTHONPATH:+:$PYTHONPATH}
 if [ -d "$here/wheels" ]; then  # only what this Python lacks
   mapfile -t absent < <("$python" - "$here"/wheels/*.whl << 'PYTHON'
@@ -480,9 +480,9 @@ for wheel in sys.argv[1:]:
 PYTHON
   )
   if [ ${#absent[@]} -gt 0 ]; then
-    "$python" -m pip install --quiet --no-index --no-deps --target "$here/work/site" "${absent[@]}"
+    "$python" -m pip install --quiet --no-index --no-deps --target "$here/local/site" "${absent[@]}"
   fi
-  export PYTHONPATH=$PYTHONPATH:$here/work/site
+  export PYTHONPATH=$PYTHONPATH:$here/local/site
 fi
 cd "$here/code"
 exec "$python" -m crossexam run-pack "$here" -o "$rows" "$@"
