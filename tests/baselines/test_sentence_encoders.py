@@ -57,4 +57,4 @@ def test_the_pretrained_encoder_knows_what_sentences_mean() -> None:
     encoder = SentenceEncoder.pretrained()
     music, guitar, tax = encoder.embed(["Somebody makes music.", "A man plays the guitar.", "Taxes rise in spring."])
     assert music.shape == (384,) and float(music.norm()) == pytest.approx(1, abs=1e-5)
-    assert float(music @ guitar) > 0.5 > 0.2 > float(music @ tax)
+    assert float(music @ guitar) > 0.4 > 0.2 > float(music @ tax)

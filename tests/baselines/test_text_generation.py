@@ -54,7 +54,7 @@ def test_samples_follow_the_distribution() -> None:
 
 def test_a_nucleus_is_the_smallest_set_that_suffices() -> None:
     logits = torch.tensor([[0.1, 0.5, 0.4], [0.2, 0.2, 0.6]]).log()
-    assert (nucleus(logits, 1.0, 0.5) > -torch.inf).tolist() == [[False, True, False], [False, False, True]]
+    assert (nucleus(logits, 1.0, 0.45) > -torch.inf).tolist() == [[False, True, False], [False, False, True]]
     assert (nucleus(logits, 1.0, 0.6) > -torch.inf).tolist() == [[False, True, True], [False, False, True]]
     # at temperature 1/2 probabilities are squared: 25 of 42, and 36 of 44
     assert (nucleus(logits, 0.5, 0.55) > -torch.inf).tolist() == [[False, True, False], [False, False, True]]
@@ -115,7 +115,8 @@ def test_lora_begins_as_the_model_and_trains_its_updates_alone() -> None:
     changed = {name for name, p in merged.named_parameters() if not torch.equal(p, frozen[name])}
     assert changed and all("_proj" in name for name in changed)
     again = lora(tiny_llama(), rank=2, seed=3, layers=["q_proj"])
-    assert {name.split(".")[-3] for name, p in again.named_parameters() if p.requires_grad} == {"q_proj"}
+    narrow = [name for name, p in again.named_parameters() if p.requires_grad]
+    assert narrow and all(".q_proj." in name for name in narrow)
 
 
 def test_the_pretrained_model_answers() -> None:

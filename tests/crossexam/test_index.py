@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from crossexam import index
+from crossexam.facts.project import find_paper, suite_folders
 from crossexam.runs.source import Project
 from reference import cache
 from tests.conftest import ROOT, Sandbox
@@ -163,11 +164,16 @@ def test_a_changed_constant_changes_its_users_with_a_full_index(sandbox: Sandbox
 
 
 def test_all_of_this_project_is_read_alike_with_and_without_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [(f"suites.{file.parent.name}.experiments", "*") for file in sorted(ROOT.glob("suites/*/experiments.py"))]
-    first = [Project(ROOT).digests(name) for name in names]
-    second = [Project(ROOT).digests(name) for name in names]
+    papers = [find_paper(ROOT, slug) for slug in sorted(suite_folders(ROOT))]
+    names = [(f"suites.{paper.package}.experiments", name) for paper in papers for name in paper.experiments]
+
+    def read() -> list[dict[str, str]]:
+        project = Project(ROOT)
+        return [project.digests(name) for name in names]
+
+    first, second = read(), read()
     monkeypatch.setattr(cache, "write_whole", lambda path, write: False)
     monkeypatch.setattr(index, "recall", lambda name, hook=None: None)
-    third = [Project(ROOT).digests(name) for name in names]
+    third = read()
     assert first == second == third
     assert all(first)
