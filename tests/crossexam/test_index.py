@@ -165,7 +165,7 @@ def test_a_changed_constant_changes_its_users_with_a_full_index(sandbox: Sandbox
 
 def test_all_of_this_project_is_read_alike_with_and_without_index(monkeypatch: pytest.MonkeyPatch) -> None:
     papers = [find_paper(ROOT, slug) for slug in sorted(suite_folders(ROOT))]
-    names = [(f"suites.{paper.package}.experiments", name) for paper in papers for name in paper.experiments]
+    names = [(f"{paper.package}.experiments", name) for paper in papers for name in paper.experiments]
 
     def read() -> list[dict[str, str]]:
         project = Project(ROOT)
