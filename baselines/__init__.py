@@ -5,7 +5,7 @@
 - `overlap_losses`: soft Dice and Tversky
 - `contrastive`: SupCon and NT-Xent on features
 - `training`: the one training loop, schedules, augmentation
-- `timing`: memory left unfilled while something is timed
+- `timing`: costs of several calls measured in turn
 - `stacked`: copies of a small network trained side by side
 - `tuning`: choosing hyper-parameters on validation data
 - `label_noise`: labels struck by noise of known kind and rate

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -21,3 +22,19 @@ def unfilled() -> Iterator[None]:
         yield
     finally:
         torch.utils.deterministic.fill_uninitialized_memory = before  # type: ignore[attr-defined]
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of each call, {name: (rounds,)}, all calls once in every round; the first `warm_up` rounds do not count.
+
+    What slows a machine down for a while so meets all of them. For calls that return when they are done: on a CPU.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in calls}
+    with unfilled():
+        for turn in range(warm_up + rounds):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                if turn >= warm_up:
+                    spent[name].append(time.perf_counter() - start)
+    return spent

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 
 from baselines import adversarial, losses, oracles
 from baselines.oracles import Worst, gap, other_defaults
-from baselines.timing import unfilled
+from baselines.timing import interleaved
 from suites.comp_sum import method
 
 TAUS = (0.0, 0.5, 1.0, 1.5, 1.8, 2.0, 3.0)
@@ -525,16 +524,10 @@ def cost(*, seed: int) -> dict[str, list[float]]:
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(1024, 1000, generator=generator).requires_grad_()
     targets = torch.randint(1000, (1024,), generator=generator)
-    calls = {
-        "seconds": lambda: method.comp_sum(scores, targets, tau=1.5),
-        "seconds_of_cross_entropy": lambda: F.cross_entropy(scores, targets),
-    }
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    with unfilled():
-        for turn in range(12):
-            for name, call in calls.items():
-                scores.grad, start = None, time.perf_counter()
-                call().backward()
-                if turn >= 2:
-                    spent[name].append(time.perf_counter() - start)
-    return spent
+    return interleaved(
+        {
+            "seconds": lambda: torch.autograd.grad(method.comp_sum(scores, targets, tau=1.5), scores),
+            "seconds_of_cross_entropy": lambda: torch.autograd.grad(F.cross_entropy(scores, targets), scores),
+        },
+        rounds=10,
+    )

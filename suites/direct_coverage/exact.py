@@ -5,7 +5,6 @@ from __future__ import annotations
 import decimal
 import itertools
 import math
-import time
 from decimal import Decimal
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from baselines.oracles import Worst, accepted, gap, other_defaults
 from baselines.reinforcement.rollouts import pass_at_k
-from baselines.timing import unfilled
+from baselines.timing import interleaved
 from suites.direct_coverage import method
 
 TRIES = (1, 2, 4, 16, 256)
@@ -156,6 +155,8 @@ def extremes() -> dict[str, float]:
     turned, targets = wide.transpose(0, 1), torch.arange(24).view(6, 4) % 5
     by_view = method.direct_coverage(turned, targets.T, n=16)
     wrong += int(gap(by_view, method.direct_coverage(turned.contiguous(), targets.T.contiguous(), n=16)) > 0)
+    above = torch.tensor([1e-9], dtype=torch.float64)  # a sum of logarithms that rounding has taken beyond p = 1
+    wrong += int(method.factor(above, 16) != 0) + int(method.coverage(above, 16) != 1)
     nan = torch.tensor([[math.nan, 0.0]])
     wrong += int(not bool(method.direct_coverage(nan, torch.tensor([0]), n=16).isnan()))
     x = torch.zeros(2, 3, dtype=torch.float64)
@@ -189,6 +190,7 @@ def policies(*, seed: int, draws: int) -> dict[str, float]:
     example = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
     by_hand = {1: [1.0, 0, 0, 0], 2: [0.625, 0.375, 0, 0], 1e9: [0.25] * 4}
     worst.note(example_gap=max(gap(method.best_policy(example, n), torch.tensor(p)) for n, p in by_hand.items()))
+    worst.note(sum_gap=gap(method.best_policy(example.float(), 3).sum(), 1.0))
     for n in (2, 3, 8, 64):
         p = method.best_policy(example, n)
         found = ascended(example, n)
@@ -343,18 +345,15 @@ def cost(*, seed: int) -> dict[str, list[float]]:
     """Seconds of forward and backward, 64 answers of 16 tokens over 1,000 tokens, in turn with cross-entropy."""
     logits = torch.randn(64, 16, 1000, generator=_stream(seed)).requires_grad_()
     targets = torch.randint(1000, (64, 16), generator=_stream(seed))
-    losses = {
-        "seconds": lambda: method.direct_coverage(logits, targets, n=16),
-        "seconds_of_cross_entropy": lambda: F.cross_entropy(logits.flatten(0, 1), targets.flatten()),
-    }
-    times: dict[str, list[float]] = {name: [] for name in losses}
-    with unfilled():
-        for _ in range(22):
-            for name, loss in losses.items():
-                start = time.perf_counter()
-                torch.autograd.grad(loss(), logits)
-                times[name].append(time.perf_counter() - start)
-    return {name: measured[2:] for name, measured in times.items()}
+    return interleaved(
+        {
+            "seconds": lambda: torch.autograd.grad(method.direct_coverage(logits, targets, n=16), logits),
+            "seconds_of_cross_entropy": lambda: torch.autograd.grad(
+                F.cross_entropy(logits.flatten(0, 1), targets.flatten()), logits
+            ),
+        },
+        rounds=20,
+    )
 
 
 def _stream(seed: int) -> torch.Generator:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Iterator
 
 import torch
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from baselines import losses, oracles
 from baselines.oracles import Worst, gap, other_defaults
-from baselines.timing import unfilled
+from baselines.timing import interleaved
 from suites.pld import method
 from suites.pld.method import list_wise, plackett_luce_distillation, position_weights, teacher_ranking, uniform_weights
 
@@ -258,17 +257,10 @@ def cost(*, seed: int) -> dict[str, list[float]]:
     s = torch.randn(1024, 1000, generator=generator).requires_grad_()
     t, y = torch.randn(1024, 1000, generator=generator), torch.randint(1000, (1024,), generator=generator)
     ranking = teacher_ranking(t, y)
-    calls = {
+    losses_of = {
         "seconds": lambda: plackett_luce_distillation(s, y, teacher_logits=t),
         "seconds_ranked": lambda: plackett_luce_distillation(s, y, teacher_logits=t, ranking=ranking),
         "seconds_of_kd": lambda: losses.knowledge_distillation(s, y, teacher_logits=t, temperature=2.0, weight=0.9),
     }
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    with unfilled():
-        for turn in range(6):
-            for name, call in calls.items():
-                s.grad, start = None, time.perf_counter()
-                call().backward()
-                if turn >= 1:
-                    spent[name].append(time.perf_counter() - start)
-    return spent
+    calls = {name: lambda loss=loss: torch.autograd.grad(loss(), s) for name, loss in losses_of.items()}
+    return interleaved(calls, rounds=5, warm_up=1)
