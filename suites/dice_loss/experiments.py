@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import torch
 
+from baselines.timing import interleaved
 from suites.dice_loss.contenders import class_by_class
 from suites.dice_loss.exact import (
     consistency,
@@ -31,10 +31,10 @@ def cost(*, seed: int, classes: int) -> dict[str, list[float]]:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(4096, classes, generator=generator).requires_grad_()
     gold = torch.randint(classes, (4096,), generator=generator)
-    times: dict[str, list[float]] = {"method_ms": [], "loop_ms": []}
-    for _ in range(42):
-        for name, loss in (("method_ms", partial(dice, level="example")), ("loop_ms", class_by_class)):
-            start = time.perf_counter()
-            torch.autograd.grad(loss(logits, gold, square=True, alpha=0.01, smooth=1.0), logits)
-            times[name].append(1000 * (time.perf_counter() - start))
-    return {name: measured[2:] for name, measured in times.items()}
+    losses = {"method_ms": partial(dice, level="example"), "loop_ms": class_by_class}
+    settings = {"square": True, "alpha": 0.01, "smooth": 1.0}
+    calls = {
+        name: lambda loss=loss: torch.autograd.grad(loss(logits, gold, **settings), logits)
+        for name, loss in losses.items()
+    }
+    return {name: [1000 * one for one in spent] for name, spent in interleaved(calls, rounds=40).items()}
