@@ -20,6 +20,7 @@
 - `step_safeguards`: bounds on an optimiser's step
 - `power_laws`: scaling laws fitted to points
 - `quantisation`: quantisers of weights and activations
+- `small_data`: digits, Fashion-MNIST and Letter as vectors, in parts
 - `digits`: splits and batches of scikit-learn's digits
 - `corpora`: real text as tokens, in splits and rows
 - `ngrams`: n-gram models with Witten-Bell smoothing

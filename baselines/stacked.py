@@ -5,16 +5,20 @@ little more than one. They share the start, the batches and their order, and no 
 losses trains each as if it were alone.
 
     models = Stacked(mlp([64, 64, 10]), copies=len(rates))
-    optimizer = StackedSGD(models, rates, momentum=0.9, weight_decay=1e-4, clip_norm=5.0)
+    train(models, inputs, labels, losses_of_copies, rates=rates, epochs=10, batch_size=64, seed=0)
     models(inputs)                                                                # (copies, B, 10)
+    accuracy(models, inputs, labels)                                              # (copies,)
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
+
+from baselines.training import Batch, Fit, cosine, fit, step_count
 
 
 class Stacked(nn.Module):
@@ -75,3 +79,44 @@ class StackedSGD(torch.optim.Optimizer):
                 buffer = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
                 buffer.mul_(self.momentum).add_(gradient)
                 parameter.sub_(rate.view(shape) * gradient.add_(buffer, alpha=self.momentum))
+
+
+def train(
+    models: nn.Module,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    losses: Callable[[nn.Module, Batch], torch.Tensor],
+    *,
+    rates: torch.Tensor,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    weight_decay: float = 0.0,
+    clip_norm: float = math.inf,
+    decayed: bool = True,
+    on_epoch: Callable[[Fit], None] | None = None,
+) -> Fit:
+    """Train all copies in place on whole batches; `losses(models, batch)` is the mean loss of each copy, (copies,).
+
+    Rates fall to 0 by a cosine unless `decayed` is false. A copy whose loss is NaN or infinite does not stop the
+    others: it is left as it is for that step.
+    """
+
+    def objective(models: nn.Module, batch: Batch) -> torch.Tensor:
+        # Finite losses can be near float32's largest, so that their sum needs more.
+        return torch.nan_to_num(losses(models, batch), nan=0.0, posinf=0.0, neginf=0.0).double().sum()
+
+    return fit(
+        models, inputs, targets, objective, epochs=epochs, batch_size=batch_size, drop_last=True, seed=seed,
+        optimizer=lambda _: StackedSGD(models, rates, weight_decay=weight_decay, clip_norm=clip_norm),
+        schedule=cosine(step_count(len(inputs), batch_size, epochs, drop_last=True)) if decayed else None,
+        on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def accuracy(models: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The accuracy of every copy, (copies,), in float64."""
+    parts = zip(inputs.split(1000), targets.split(1000), strict=True)
+    hits = torch.stack([(models(x).argmax(-1) == y).double().sum(-1) for x, y in parts])
+    return hits.sum(0) / len(targets)

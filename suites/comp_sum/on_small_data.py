@@ -7,21 +7,17 @@ order, so that arms of a seed are paired.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional as F
 
-import reference
 from baselines.adversarial import near_start, pgd, uniform_start, withstands
-from baselines.digits import stratified
 from baselines.label_noise import with_label_noise
 from baselines.models import mlp
-from baselines.stacked import Stacked, StackedSGD
-from baselines.training import Batch, cosine, fit, step_count
+from baselines.small_data import Split, split
+from baselines.stacked import Stacked, accuracy, train
+from baselines.training import Batch
 from suites.comp_sum.contenders import CLIP, DECAY, HARDENED, NOISES, RATES, TAUS, to_ascend, to_descend
 from suites.comp_sum.method import comp_sum
 
@@ -32,49 +28,6 @@ SHARED_RATE = 0.1
 """Of all adversarial training."""
 TESTED = 1000
 """Images of Fashion-MNIST's test part that are attacked."""
-Part = tuple[torch.Tensor, torch.Tensor]
-
-
-class Split(NamedTuple):
-    """Float32 inputs (n, d) and clean int64 labels (n,) of the three parts, and the number of classes."""
-
-    train: Part
-    validation: Part
-    test: Part
-    classes: int
-
-
-def split(data: str, seed: int, rows: int, classes: int = 26) -> Split:
-    """`rows` (digits: all) of the training part drawn by seed, a fifth of them to validate, and the whole test part.
-
-    Pixels lie in [0, 1]; Fashion-MNIST is averaged over 2 x 2 to 14 x 14. Letter's features lie in [-1, 1], and it can
-    be had with its first `classes` letters alone. Raises ValueError for other data.
-    """
-    if data == "digits":
-        (images, labels), (tested, test_labels) = stratified(seed)
-        whole, test = (images.flatten(1), labels), (tested.flatten(1), test_labels)
-        classes = 10
-    elif data == "fashion-mnist":
-        train, rest = (reference.load(data, part) for part in ("train", "test"))
-        drawn = torch.from_numpy(np.random.default_rng(seed).permutation(len(train))[:rows])
-        whole = averaged(train.images[drawn]), train.labels[drawn]
-        test, classes = (averaged(rest.images), rest.labels), 10
-    elif data == "letter":
-        table = reference.load(data)
-        features, labels = torch.from_numpy(table.features.to_numpy(np.float32)), torch.from_numpy(table.target)
-        features = features / 7.5 - 1  # from 0..15
-        kept = torch.arange(len(labels))[labels < classes]
-        first, last = kept[kept < 15_000], kept[kept >= 15_000]
-        drawn = first[torch.from_numpy(np.random.default_rng(seed).permutation(len(first))[:rows])]
-        whole, test = (features[drawn], labels[drawn]), (features[last], labels[last])
-    else:
-        raise ValueError(f"data must be 'digits', 'fashion-mnist' or 'letter', got {data!r}")
-    held = len(whole[1]) // 5
-    return Split((whole[0][held:], whole[1][held:]), (whole[0][:held], whole[1][:held]), test, classes)
-
-
-def averaged(images: torch.Tensor) -> torch.Tensor:
-    return F.avg_pool2d(images.float() / 255, 2).flatten(1)
 
 
 def start(data: Split, copies: int, seed: int) -> Stacked:
@@ -129,34 +82,25 @@ def sweep(data: Split, taus: list[float], noises: list[float], *, epochs: int, s
     rates = torch.tensor(RATES).repeat_interleave(len(noises)).repeat(len(taus))
     models = start(data, len(rates), seed)
 
-    def objective(models: nn.Module, batch: Batch) -> torch.Tensor:
+    def losses_of(models: nn.Module, batch: Batch) -> torch.Tensor:
         scores = models(batch.inputs).unflatten(0, (shape[0], -1))
         targets = noisy[:, batch.ids].repeat(len(RATES), 1)
         of_model = [
             comp_sum(of.flatten(0, 1), targets.flatten(), tau=tau, reduction="none").view_as(targets).mean(1)
             for of, tau in zip(scores, taus, strict=True)
         ]
-        # A model that has diverged is of no use but must not stop the others. Values can be near float32's largest.
-        return torch.nan_to_num(torch.stack(of_model), nan=0.0, posinf=0.0).double().sum()
+        return torch.cat(of_model)
 
-    fit(
-        models, inputs, labels, objective, epochs=epochs, batch_size=BATCH, drop_last=True, seed=seed,
-        optimizer=lambda _: StackedSGD(models, rates, weight_decay=DECAY, clip_norm=CLIP),
-        schedule=cosine(step_count(len(inputs), BATCH, epochs, drop_last=True)),
+    train(
+        models, inputs, labels, losses_of, rates=rates, epochs=epochs, batch_size=BATCH, seed=seed,
+        weight_decay=DECAY, clip_norm=CLIP,
     )  # fmt: skip
     return {
-        "test": hits(models, *data.test).view(*shape[:2], len(noises)),
+        "test": accuracy(models, *data.test).view(*shape[:2], len(noises)),
         "validation": torch.stack(
-            [hits(models, checked, y).view(shape)[..., place] for place, y in enumerate(noisy_checked)], dim=-1
+            [accuracy(models, checked, y).view(shape)[..., place] for place, y in enumerate(noisy_checked)], dim=-1
         ),
     }
-
-
-@torch.no_grad()
-def hits(models: Stacked, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The accuracy of every model, (copies,), in float64."""
-    parts = zip(inputs.split(1000), targets.split(1000), strict=True)
-    return sum((models(x).argmax(-1) == y).double().sum(1) for x, y in parts) / len(targets)
 
 
 # Adversarial training.
@@ -172,7 +116,7 @@ def hardened(*, seed: int, data: str, eps: float, rows: int, epochs: int) -> dic
         noise = torch.Generator().manual_seed(seed)
         many = [one.expand(len(models.biases[0]), *one.shape) for one in (inputs, targets)]
         survived = withstands(models, many[0], many[1], eps=eps, steps=20, generator=noise)
-        found |= {f"{name}_robust": survived.double().mean(1), f"{name}_clean": hits(models, inputs, targets)}
+        found |= {f"{name}_robust": survived.double().mean(1), f"{name}_clean": accuracy(models, inputs, targets)}
     return found
 
 
@@ -198,7 +142,7 @@ def harden(data: Split, *, eps: float, epochs: int, seed: int) -> Stacked:
     sizes = [len(settings) for settings in HARDENED.values()]
     models, noise, steps = start(data, len(arms), seed), torch.Generator().manual_seed(seed), 7
 
-    def objective(models: nn.Module, batch: Batch) -> torch.Tensor:
+    def losses_of(models: nn.Module, batch: Batch) -> torch.Tensor:
         natural = models(batch.inputs)
         fixed = natural.detach()
         # The attack starts where each kind has it: anywhere in the ball, or next to x.
@@ -216,14 +160,10 @@ def harden(data: Split, *, eps: float, epochs: int, seed: int) -> Stacked:
         worst = pgd(ascend, batch.inputs.expand_as(starts), starts, eps=eps, step=2.5 * eps / steps, steps=steps)
         moved = models(worst)
         of_model = [to_descend(*arm, natural[i], moved[i], batch.targets).mean() for i, arm in enumerate(arms)]
-        return torch.nan_to_num(torch.stack(of_model), nan=0.0, posinf=0.0).sum()
+        return torch.stack(of_model)
 
-    inputs, labels = data.train
-    fit(
-        models, inputs, labels, objective, epochs=epochs, batch_size=BATCH, drop_last=True, seed=seed,
-        optimizer=lambda _: StackedSGD(
-            models, torch.full((len(arms),), SHARED_RATE), weight_decay=DECAY, clip_norm=CLIP
-        ),
-        schedule=cosine(step_count(len(inputs), BATCH, epochs, drop_last=True)),
+    train(
+        models, *data.train, losses_of, rates=torch.full((len(arms),), SHARED_RATE), epochs=epochs, batch_size=BATCH,
+        seed=seed, weight_decay=DECAY, clip_norm=CLIP,
     )  # fmt: skip
     return models

@@ -7,20 +7,17 @@ order, so that arms of a seed are paired.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-import reference
-from baselines.digits import stratified
 from baselines.distillation import teacher_logits
 from baselines.losses import kl_divergence
 from baselines.models import mlp
-from baselines.stacked import Stacked, StackedSGD
+from baselines.small_data import LETTER_TRAINING, Split, split
+from baselines.stacked import Stacked, train
 from baselines.training import Batch, cosine, fit, step_count, supervised
 from suites.pld.contenders import RATES, RESTRICTED, SETTINGS, loss
 from suites.pld.method import teacher_ranking
@@ -30,43 +27,13 @@ TEACHER, STUDENT = 256, 8
 """Units of the one hidden layer."""
 CLIP, DECAY = 5.0, 1e-4
 """Bound of the gradient's norm, and weight decay, of all students."""
-Part = tuple[torch.Tensor, torch.Tensor]
-
-
-class Split(NamedTuple):
-    """Float32 inputs (n, d) and int64 labels (n,): the teacher's part, of which students get `rows`, and two."""
-
-    teacher: Part
-    validation: Part
-    test: Part
-    rows: int
-    classes: int
-
-
-def split(data: str, seed: int, rows: int) -> Split:
-    """Drawn by seed. Digits: 1,150 for the teacher, 287 to validate, 360 to test; Letter: 12,000, 3,000 and 5,000."""
-    if data == "digits":
-        (images, labels), (tested, test_labels) = stratified(seed)
-        whole, test, classes = (images.flatten(1), labels), (tested.flatten(1), test_labels), 10
-    elif data == "letter":
-        table = reference.load("letter")
-        features = torch.from_numpy(table.features.to_numpy(np.float32)) / 7.5 - 1  # from 0..15
-        labels, drawn = (
-            torch.from_numpy(table.target),
-            torch.from_numpy(np.random.default_rng(seed).permutation(15_000)),
-        )
-        whole, test, classes = (features[drawn], labels[drawn]), (features[15_000:], labels[15_000:]), 26
-    else:
-        raise ValueError(f"data must be 'digits' or 'letter', got {data!r}")
-    held = len(whole[1]) // 5
-    return Split((whole[0][held:], whole[1][held:]), (whole[0][:held], whole[1][:held]), test, rows, classes)
 
 
 def students(*, seed: int, data: str, rows: int, epochs: int) -> dict[str, torch.Tensor]:
     """Accuracy on both other parts, and KL(teacher || student) on the test part, (arms, settings, rates)."""
-    parts = split(data, seed, rows)
+    parts = split(data, seed, LETTER_TRAINING)
     teacher = taught(parts, seed)
-    models = study(parts, teacher_logits(teacher, parts.teacher[0][:rows]), epochs=epochs, seed=seed)
+    models = study(parts, teacher_logits(teacher, parts.train[0][:rows]), epochs=epochs, seed=seed)
     shape = (len(SETTINGS), 3, len(RATES))
     known = teacher_logits(teacher, parts.test[0])
     with torch.no_grad():
@@ -102,8 +69,8 @@ def outcome(found: dict[str, torch.Tensor], arm: str) -> dict[str, float]:
 
 
 def taught(parts: Split, seed: int) -> nn.Module:
-    """The teacher d-256-K: 20 epochs of Adam at 0.002, cosine, on its part."""
-    inputs, labels = parts.teacher
+    """The teacher d-256-K: 20 epochs of Adam at 0.002, cosine, on the whole training part."""
+    inputs, labels = parts.train
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = mlp([inputs.shape[1], TEACHER, parts.classes])
@@ -116,8 +83,8 @@ def taught(parts: Split, seed: int) -> nn.Module:
 
 
 def study(parts: Split, known: torch.Tensor, *, epochs: int, seed: int) -> Stacked:
-    """All students, d-8-K, in the order of arms, settings and rates, on the first rows of the teacher's part."""
-    inputs, labels = (part[: parts.rows] for part in parts.teacher)
+    """All students, d-8-K, in the order of arms, settings and rates, on the first rows, as many as are `known`."""
+    inputs, labels = (part[: len(known)] for part in parts.train)
     ranking = teacher_ranking(known, labels)
     rates = torch.tensor(
         [
@@ -129,7 +96,7 @@ def study(parts: Split, known: torch.Tensor, *, epochs: int, seed: int) -> Stack
         torch.manual_seed(seed)
         models = Stacked(mlp([inputs.shape[1], STUDENT, parts.classes]), len(rates))
 
-    def objective(models: nn.Module, batch: Batch) -> torch.Tensor:
+    def losses_of(models: nn.Module, batch: Batch) -> torch.Tensor:
         logits = models(batch.inputs).unflatten(0, (-1, len(RATES)))
         teacher, order, y = known[batch.ids], ranking[batch.ids], batch.targets
         values, count = [], len(RATES)
@@ -139,12 +106,10 @@ def study(parts: Split, known: torch.Tensor, *, epochs: int, seed: int) -> Stack
             else:
                 many = one.flatten(0, 1), y.repeat(count), teacher.repeat(count, 1), order.repeat(count, 1)
                 values.append(count * loss(arm, setting, *many))
-        # A model that has diverged is of no use but must not stop the others.
-        return torch.nan_to_num(torch.stack(values), nan=0.0, posinf=0.0).double().sum()
+        return torch.stack(values)
 
-    fit(
-        models, inputs, labels, objective, epochs=epochs, batch_size=BATCH, drop_last=True, seed=seed,
-        optimizer=lambda _: StackedSGD(models, rates, weight_decay=DECAY, clip_norm=CLIP),
-        schedule=cosine(step_count(len(labels), BATCH, epochs, drop_last=True)),
+    train(
+        models, inputs, labels, losses_of, rates=rates, epochs=epochs, batch_size=BATCH, seed=seed,
+        weight_decay=DECAY, clip_norm=CLIP,
     )  # fmt: skip
     return models

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines.models import mlp
-from baselines.training import fit
+from baselines.small_data import Split, split
+from baselines.training import cosine, fit
 from reference.catalog import get
 from suites.comp_sum import experiments, method, on_cifar, on_small_data
 from suites.comp_sum.contenders import HARDENED, NOISES, RATES, TAUS
@@ -83,7 +84,7 @@ def test_no_change_has_no_gradient() -> None:
         lambda: method.smooth_adversarial(SCORES, SCORES, TARGETS, nu=1.0, rho=0.0),
         lambda: method.smooth_adversarial(SCORES, SCORES[:, :2], TARGETS, nu=1.0),
         lambda: method.least_nu(1, 1.0),
-        lambda: on_small_data.split("mnist", 0, 100),
+        lambda: split("mnist", 0, 100),
     ],
 )
 def test_refuses_what_is_no_problem(call) -> None:
@@ -94,11 +95,11 @@ def test_refuses_what_is_no_problem(call) -> None:
 # The comparison.
 
 
-def synthetic(rows: int = 340) -> on_small_data.Split:
+def synthetic(rows: int = 340) -> Split:
     generator = torch.Generator().manual_seed(1000)
     inputs, labels = torch.rand(rows, 9, generator=generator), torch.randint(4, (rows,), generator=generator)
     parts = (slice(192), slice(192, 240), slice(240, None))
-    return on_small_data.Split(*((inputs[part], labels[part]) for part in parts), classes=4)
+    return Split(*((inputs[part], labels[part]) for part in parts), classes=4)
 
 
 def test_a_network_of_the_sweep_trains_as_it_would_alone() -> None:
@@ -110,7 +111,7 @@ def test_a_network_of_the_sweep_trains_as_it_would_alone() -> None:
     fit(
         alone, *data.train, lambda m, b: comp_sum(m(b.inputs), b.targets, tau=1.5),
         epochs=2, batch_size=64, drop_last=True, seed=1000, clip_norm=5.0,
-        schedule=on_small_data.cosine(6),
+        schedule=cosine(6),
         optimizer=lambda p: torch.optim.SGD(p, lr=RATES[3], momentum=0.9, nesterov=True, weight_decay=1e-4),
     )  # fmt: skip
     with torch.no_grad():
@@ -149,7 +150,7 @@ def test_sweep(data: str, tmp_path: Path) -> None:
 
 def test_letter_classes() -> None:
     needed("letter")
-    assert on_small_data.split("letter", 0, 200, 5).test[1].max() == 4
+    assert split("letter", 0, 200, 5).test[1].max() == 4
     found = experiments.letter_classes(seed=1000, classes=5, rows=500, epochs=1)
     assert all(math.isfinite(value) and value >= 0 for value in found.values())
 

@@ -79,7 +79,6 @@ def test_nothing_to_learn_from() -> None:
         lambda: plackett_luce_distillation(STUDENT, TARGET, teacher_logits=TEACHER, reduction="median"),
         lambda: correlated(STUDENT, TARGET, teacher_logits=TEACHER, temperature=0.0, inter=1.0, intra=1.0),
         lambda: decoupled(STUDENT, TARGET, teacher_logits=TEACHER[:, :2], temperature=1.0, target=1.0, rest=1.0),
-        lambda: on_small_data.split("mnist", 0, 100),
     ],
 )
 def test_refuses_what_is_no_problem(call) -> None:
