@@ -53,10 +53,9 @@ def crrelu(x: torch.Tensor, eps: torch.Tensor | float = START) -> torch.Tensor:
     """
     require(x.is_floating_point(), "x must be floats", x.dtype)
     eps = torch.as_tensor(eps, dtype=None if isinstance(eps, torch.Tensor) else x.dtype, device=x.device)
-    try:
-        fits = torch.broadcast_shapes(x.shape, eps.shape) == x.shape
-    except RuntimeError:
-        fits = False
+    # By hand: the first call of torch.broadcast_shapes takes seconds.
+    sizes = zip(reversed(eps.shape), reversed(x.shape), strict=False)
+    fits = eps.dim() <= x.dim() and all(own in (1, of_x) for own, of_x in sizes)
     require(fits, f"eps must broadcast to the shape {tuple(x.shape)} of x", tuple(eps.shape))
     # A compiler fuses the formula by itself, and decides by itself what to keep.
     value = formula if torch.compiler.is_compiling() else _Recomputed.apply
