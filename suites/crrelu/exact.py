@@ -87,6 +87,11 @@ def definition(*, seed: int) -> dict[str, float]:
             tail=gap(crrelu(torch.tensor([10.0, -10.0, 25.0, -25.0]).double(), 1.0), [10.0, 0.0, 25.0, 0.0]),
             float32_gap=gap((crrelu(x.float(), eps).double() - f) / (1 + f.abs())),
         )
+        for dtype in (torch.float16, torch.bfloat16):
+            half, single = x.to(dtype), torch.tensor(eps)
+            right = crrelu(half.double(), single.double())
+            apart = (crrelu(half, single).double() - right).abs() - torch.finfo(dtype).eps / 2 * right.abs()
+            worst.note(half_excess=float(apart.max()))
     return worst | pieces(seed)
 
 
