@@ -13,8 +13,8 @@ from baselines.training import Batch, Fit, cosine, fit, step_count
 class StackedAdam(torch.optim.Optimizer):
     """Adam for parameters (copies, ...), with a rate and a decoupled weight decay (AdamW) for each copy.
 
-    `undecayed` parameters of the copies have no decay. Schedules multiply `lr`, which starts at 1. A copy whose gradient
-    is not finite is left as it is for that step.
+    `undecayed` parameters have no decay. Schedules multiply `lr`, which starts at 1. A copy whose gradient is not
+    finite is left as it is for that step.
     """
 
     def __init__(
