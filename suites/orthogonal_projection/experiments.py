@@ -19,6 +19,7 @@ from suites.orthogonal_projection.on_small_data import (
     on_few,
     on_noisy_labels,
     on_signed,
+    sized,
     studied,
     transferred,
     variants,

@@ -39,6 +39,8 @@ HIDDEN, FEATURES = 64, 32
 BATCH = 64
 CLIP, DECAY = 5.0, 1e-4
 """Bound of the gradient's norm, and weight decay."""
+SIZES = (32, 128, 512)
+"""Of batches."""
 LOOKED_AT = 1000
 """Test examples whose cosines are taken."""
 ATTACKED, BALL = 300, 0.05
@@ -180,17 +182,34 @@ def on_signed(*, arm: str, data: str, rows: int, epochs: int, variants: Path) ->
 # The size of batches.
 
 
-def batch_sizes(*, arm: str, seed: int, batch: int, steps: int) -> dict[str, float]:
-    """Cross-entropy with or without OPL (weight 1, gamma 0.5) on digits, as many steps for any size of batches."""
-    parts = split("digits", seed, 0)
-    setting = SETTINGS["opl"][0] if arm == "opl" else (1.0,)
-    models = trained(
-        parts.train, parts.classes, lambda *given: loss(arm, setting, *given), torch.tensor(RATES),
-        epochs=round(steps / (len(parts.train[1]) // batch)), seed=seed, batch=batch,
-    )  # fmt: skip
-    found = geometry(models, parts.test) | {"accuracy": accuracy(models, *parts.test)}
-    best = int(accuracy(models, *parts.validation).argmax())
-    return {key: float(values[best]) for key, values in found.items()} | {"rate": RATES[best]}
+def sized(*, seed: int, steps: int) -> dict[str, torch.Tensor]:
+    """Accuracy and cosines of cross-entropy without and with OPL (weight 1, gamma 0.5), (sizes, arms, 1, rates)."""
+    parts, rates = split("digits", seed, 0), torch.tensor(RATES).repeat(2)
+    found: dict[str, list[torch.Tensor]] = {}
+
+    def losses_of(logits: torch.Tensor, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        (plain, z), (g, f) = logits.chunk(2), features.chunk(2)
+        with_opl = loss("opl", SETTINGS["opl"][0], z, f, targets)
+        return torch.cat([loss("ce", SETTINGS["ce"][0], plain, g, targets), with_opl])
+
+    for size in SIZES:
+        models = trained(
+            parts.train, parts.classes, losses_of, rates, epochs=max(1, round(steps / (len(parts.train[1]) // size))),
+            seed=seed, batch=size,
+        )  # fmt: skip
+        metrics = geometry(models, parts.test) | {
+            "validation": accuracy(models, *parts.validation), "accuracy": accuracy(models, *parts.test),
+        }  # fmt: skip
+        for key, values in metrics.items():
+            found.setdefault(key, []).append(values.view(2, 1, len(RATES)))
+    return {key: torch.stack(values) for key, values in found.items()}
+
+
+def batch_sizes(*, arm: str, batch: int, steps: int, sized: Path) -> dict[str, float]:
+    """One of the two at the rate of best validation accuracy, on digits, as many steps for any size of batches."""
+    del steps  # of the artifact
+    of_size = {key: values[SIZES.index(batch)] for key, values in load_file(sized).items()}
+    return chosen(of_size, ("ce", "opl"), arm)
 
 
 # Few-shot learning.

@@ -153,8 +153,10 @@ def test_transfer(tmp_path: Path) -> None:
     assert 0.2 < found["one_shot"] < found["five_shot"] <= 1
 
 
-def test_sizes_of_batches() -> None:
-    assert 0 <= experiments.batch_sizes(arm="opl", seed=1000, batch=512, steps=4)["accuracy"] <= 1
+def test_sizes_of_batches(tmp_path: Path) -> None:
+    save_file(experiments.sized(seed=1000, steps=2), tmp_path / "sized.safetensors")
+    found = experiments.batch_sizes(arm="opl", batch=512, steps=2, sized=tmp_path / "sized.safetensors")
+    assert 0 <= found["accuracy"] <= 1
 
 
 @pytest.mark.parametrize("arm", ["ce", "opl"])
