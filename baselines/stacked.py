@@ -34,19 +34,23 @@ class Stacked(nn.Module):
         self.biases = nn.ParameterList([layer.bias.detach().repeat(copies, 1, 1) for layer in layers])
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        hidden = self.hidden(inputs)
-        return self.classify(hidden.relu() if len(self.weights) > 1 else hidden)
-
-    def hidden(self, inputs: torch.Tensor) -> torch.Tensor:
-        """What the last ReLU reads, (copies, B, D): the features of a network that has none there."""
         hidden = inputs.expand(len(self.biases[0]), *inputs.shape[-2:])
-        for depth, (weight, bias) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
+        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden if depth == 0 else hidden.relu(), weight)
         return hidden
 
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """The logits (copies, B, K) of features (copies, B, D), by the last layer."""
-        return torch.baddbmm(self.biases[-1], features, self.weights[-1])
+
+def hidden(models: Stacked, inputs: torch.Tensor) -> torch.Tensor:
+    """What the last ReLU reads, (copies, B, D): the features of networks that have none there."""
+    found = inputs.expand(len(models.biases[0]), *inputs.shape[-2:])
+    for depth, (weight, bias) in enumerate(zip(models.weights[:-1], models.biases[:-1], strict=True)):
+        found = torch.baddbmm(bias, found if depth == 0 else found.relu(), weight)
+    return found
+
+
+def classify(models: Stacked, features: torch.Tensor) -> torch.Tensor:
+    """The logits (copies, B, K) of features (copies, B, D), by the last layer."""
+    return torch.baddbmm(models.biases[-1], features, models.weights[-1])
 
 
 class StackedSGD(torch.optim.Optimizer):
@@ -124,9 +128,7 @@ def train(
 
 
 @torch.no_grad()
-def accuracy(
-    models: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def accuracy(models: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The accuracy of every copy, (copies,), in float64."""
     parts = zip(inputs.split(1000), targets.split(1000), strict=True)
     hits = torch.stack([(models(x).argmax(-1) == y).double().sum(-1) for x, y in parts])

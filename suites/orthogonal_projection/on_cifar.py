@@ -84,7 +84,7 @@ def cifar_noise(*, arm: str, seed: int, device: torch.device, data: str, kind: s
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         body = resnet18_cifar(classes)
-        classifier, body.fc = body.fc, nn.Identity()
+        classifier, body.fc = nn.Linear(512, classes), nn.Identity()
         model = nn.Sequential(OrderedDict(features=body, fc=classifier)).to(device)
     fit(
         model, images, noisy, objective, epochs=epochs, batch_size=min(BATCH, len(noisy)), drop_last=False, seed=seed,

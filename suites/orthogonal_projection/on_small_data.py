@@ -19,7 +19,7 @@ from baselines.adversarial import withstands
 from baselines.label_noise import with_label_noise
 from baselines.models import mlp
 from baselines.small_data import Part, drawn, letters, split
-from baselines.stacked import Stacked, accuracy, train
+from baselines.stacked import Stacked, accuracy, classify, hidden, train
 from baselines.training import Batch
 from suites.orthogonal_projection.contenders import (
     CLEAN,
@@ -64,7 +64,7 @@ def trained(
     def objective(models: nn.Module, batch: Batch) -> torch.Tensor:
         assert isinstance(models, Stacked)
         features = features_of(models, batch.inputs, rectified)
-        return losses_of(models.classify(features), features, batch.targets)
+        return losses_of(classify(models, features), features, batch.targets)
 
     train(
         models, *part, objective, rates=rates, epochs=epochs, batch_size=batch, seed=seed, weight_decay=DECAY,
@@ -74,8 +74,19 @@ def trained(
 
 
 def features_of(models: Stacked, inputs: torch.Tensor, rectified: bool = True) -> torch.Tensor:
-    hidden = models.hidden(inputs)
-    return hidden.relu() if rectified else hidden
+    found = hidden(models, inputs)
+    return found.relu() if rectified else found
+
+
+class Linear(nn.Module):
+    """Copies whose last hidden layer has no ReLU."""
+
+    def __init__(self, models: Stacked) -> None:
+        super().__init__()
+        self.models = models
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return classify(self.models, hidden(self.models, inputs))
 
 
 def all_settings(arms: Sequence[str]) -> tuple[Losses, torch.Tensor]:
@@ -164,11 +175,8 @@ def variants(*, seed: int, data: str, rows: int, epochs: int) -> dict[str, torch
     rates = torch.tensor(RATES).repeat(len(SIGNED))
     models = trained(parts.train, parts.classes, losses_of, rates, rectified=False, epochs=epochs, seed=seed)
 
-    def predict(x: torch.Tensor) -> torch.Tensor:
-        return models.classify(models.hidden(x))
-
     found = geometry(models, parts.test, rectified=False) | {
-        "validation": accuracy(predict, *parts.validation), "accuracy": accuracy(predict, *parts.test),
+        "validation": accuracy(Linear(models), *parts.validation), "accuracy": accuracy(Linear(models), *parts.test),
     }  # fmt: skip
     return {key: values.view(len(SIGNED), 1, len(RATES)) for key, values in found.items()}
 
