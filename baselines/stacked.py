@@ -13,7 +13,7 @@ losses trains each as if it were alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -22,12 +22,9 @@ from baselines.training import Batch, Fit, cosine, fit, step_count
 
 
 class Stacked(nn.Module):
-    """Copies of a ReLU network as `baselines.models.mlp` makes it: (B, d) or (copies, B, d) -> (copies, B, K).
+    """Copies of a ReLU network as `baselines.models.mlp` makes it: (B, d) or (copies, B, d) -> (copies, B, K)."""
 
-    `activations`, one a hidden layer and each (copies, B, width) -> the same, stand in for ReLU where they are given.
-    """
-
-    def __init__(self, network: nn.Sequential, copies: int, activations: Sequence[nn.Module] | None = None) -> None:
+    def __init__(self, network: nn.Sequential, copies: int) -> None:
         super().__init__()
         unknown = [layer for layer in network if not isinstance(layer, nn.Linear | nn.ReLU | nn.Flatten)]
         if unknown:
@@ -35,17 +32,25 @@ class Stacked(nn.Module):
         layers = [layer for layer in network if isinstance(layer, nn.Linear)]
         self.weights = nn.ParameterList([layer.weight.detach().T.repeat(copies, 1, 1) for layer in layers])
         self.biases = nn.ParameterList([layer.bias.detach().repeat(copies, 1, 1) for layer in layers])
-        self.activations = nn.ModuleList([nn.ReLU() for _ in layers[1:]] if activations is None else activations)
-        if len(self.activations) != len(layers) - 1:
-            raise ValueError(
-                f"there must be one activation a hidden layer, {len(layers) - 1}, got {len(self.activations)}"
-            )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         hidden = inputs.expand(len(self.biases[0]), *inputs.shape[-2:])
         for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(bias, hidden if depth == 0 else self.activations[depth - 1](hidden), weight)
+            hidden = torch.baddbmm(bias, hidden if depth == 0 else hidden.relu(), weight)
         return hidden
+
+
+def hidden(models: Stacked, inputs: torch.Tensor) -> torch.Tensor:
+    """What the last ReLU reads, (copies, B, D): the features of networks that have none there."""
+    found = inputs.expand(len(models.biases[0]), *inputs.shape[-2:])
+    for depth, (weight, bias) in enumerate(zip(models.weights[:-1], models.biases[:-1], strict=True)):
+        found = torch.baddbmm(bias, found if depth == 0 else found.relu(), weight)
+    return found
+
+
+def classify(models: Stacked, features: torch.Tensor) -> torch.Tensor:
+    """The logits (copies, B, K) of features (copies, B, D), by the last layer."""
+    return torch.baddbmm(models.biases[-1], features, models.weights[-1])
 
 
 class StackedSGD(torch.optim.Optimizer):
@@ -89,47 +94,6 @@ class StackedSGD(torch.optim.Optimizer):
                 parameter.sub_(rate.view(shape) * gradient.add_(buffer, alpha=self.momentum))
 
 
-class StackedAdamW(torch.optim.Optimizer):
-    """AdamW for parameters (copies, ...) with a rate a copy; `undecayed` ones are left out of weight decay.
-
-    Schedules multiply `lr`, which starts at 1. A copy whose gradient is not finite sees it as 0 there.
-    """
-
-    def __init__(
-        self,
-        models: nn.Module,
-        rates: torch.Tensor,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        weight_decay: float = 0.0,
-        undecayed: Iterable[nn.Parameter] = (),
-    ) -> None:
-        if any(len(parameter) != len(rates) for parameter in models.parameters()):
-            raise ValueError(f"there must be one rate a copy, got {len(rates)}")
-        super().__init__(models.parameters(), {"lr": 1.0})
-        self.rates, self.betas, self.weight_decay = rates, betas, weight_decay
-        self.undecayed, self.steps = {id(one) for one in undecayed}, 0
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        """One step of all copies; gradients must be there, for no closure is taken."""
-        self.steps += 1
-        first, second = (1 - beta**self.steps for beta in self.betas)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                gradient = torch.nan_to_num(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)
-                kept = self.state[parameter]
-                mean = kept.setdefault("mean", torch.zeros_like(parameter)).lerp_(gradient, 1 - self.betas[0])
-                square = kept.setdefault("square", torch.zeros_like(parameter))
-                square.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1 - self.betas[1])
-                rate = (group["lr"] * self.rates).view(-1, *(1 for _ in parameter.shape[1:]))
-                if id(parameter) not in self.undecayed:
-                    parameter.mul_(1 - self.weight_decay * rate)
-                parameter.sub_(rate * (mean / first).div_((square / second).sqrt_().add_(1e-8)))
-
-
 def train(
     models: nn.Module,
     inputs: torch.Tensor,
@@ -143,14 +107,12 @@ def train(
     weight_decay: float = 0.0,
     clip_norm: float = math.inf,
     decayed: bool = True,
-    optimizer: torch.optim.Optimizer | None = None,
     on_epoch: Callable[[Fit], None] | None = None,
 ) -> Fit:
     """Train all copies in place on whole batches; `losses(models, batch)` is the mean loss of each copy, (copies,).
 
-    They are trained by `optimizer`, or else by StackedSGD with these rates, decay and bound of the norm. Rates fall to
-    0 by a cosine unless `decayed` is false. A copy whose loss is NaN or infinite does not stop the others: it has no
-    gradient in that step.
+    Rates fall to 0 by a cosine unless `decayed` is false. A copy whose loss is NaN or infinite does not stop the
+    others: it is left as it is for that step.
     """
 
     def objective(models: nn.Module, batch: Batch) -> torch.Tensor:
@@ -159,8 +121,7 @@ def train(
 
     return fit(
         models, inputs, targets, objective, epochs=epochs, batch_size=batch_size, drop_last=True, seed=seed,
-        optimizer=lambda _: optimizer
-        or StackedSGD(models, rates, weight_decay=weight_decay, clip_norm=clip_norm),
+        optimizer=lambda _: StackedSGD(models, rates, weight_decay=weight_decay, clip_norm=clip_norm),
         schedule=cosine(step_count(len(inputs), batch_size, epochs, drop_last=True)) if decayed else None,
         on_epoch=on_epoch,
     )  # fmt: skip

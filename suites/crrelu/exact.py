@@ -90,8 +90,9 @@ def definition(*, seed: int) -> dict[str, float]:
         for dtype in (torch.float16, torch.bfloat16):
             half, single = x.to(dtype), torch.tensor(eps)
             right = crrelu(half.double(), single.double())
-            apart = (crrelu(half, single).double() - right).abs() - torch.finfo(dtype).eps / 2 * right.abs()
-            worst.note(half_excess=float(apart.max()))
+            for given in (single, eps):
+                apart = (crrelu(half, given).double() - right).abs() - torch.finfo(dtype).eps / 2 * right.abs()
+                worst.note(half_excess=float(apart.max()))
     return worst | pieces(seed)
 
 

@@ -27,7 +27,7 @@ slope at 0 is eps, the one from the left, as autograd has it for ReLU. What is k
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -52,7 +52,8 @@ def crrelu(x: torch.Tensor, eps: torch.Tensor | float = START) -> torch.Tensor:
     Raises ValueError for integers and for an eps of more elements than x.
     """
     require(x.is_floating_point(), "x must be floats", x.dtype)
-    eps = torch.as_tensor(eps, dtype=None if isinstance(eps, torch.Tensor) else x.dtype, device=x.device)
+    if not isinstance(eps, torch.Tensor):  # in half precision 0.01 would not be 0.01
+        eps = torch.tensor(eps, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
     # By hand: the first call of torch.broadcast_shapes takes seconds.
     sizes = zip(reversed(eps.shape), reversed(x.shape), strict=False)
     fits = eps.dim() <= x.dim() and all(own in (1, of_x) for own, of_x in sizes)
@@ -108,14 +109,8 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-        if not _in_pieces(x, eps):
-            return formula(x, eps)
-        out, size, factor = torch.empty_like(x), _piece(x), float(eps)
-        near, bell, none = x.new_empty(size), x.new_empty(size), x.new_zeros(())
-        for part, given in zip(x.view(-1).split(size), out.view(-1).split(size), strict=True):
-            _bell(part, near, bell, none)
-            torch.clamp_min(part, 0, out=given).addcmul_(near[: len(part)], bell[: len(part)], value=factor)
-        return out
+        found = _values(x, float(eps)) if _in_pieces(x, eps) else None
+        return formula(x, eps) if found is None else found
 
     @staticmethod
     def setup_context(
@@ -127,34 +122,46 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, eps = ctx.saved_tensors  # type: ignore[attr-defined]
-        if torch.is_grad_enabled() or not (_in_pieces(x, eps) and _in_pieces(grad, eps)):
-            by_x, by_eps = slopes(x, eps)
-            return (grad * by_x).to(x.dtype), (grad * by_eps).sum_to_size(eps.shape).to(eps.dtype)
-        out, size, factor, total = torch.empty_like(x), _piece(x), float(eps), 0.0
-        near, bell, none = x.new_empty(size), x.new_empty(size), x.new_zeros(())
-        for part, given, taken in zip(*(one.view(-1).split(size) for one in (x, grad, out)), strict=True):
-            _bell(part, near, bell, none)
-            x_, bell_ = near[: len(part)], bell[: len(part)]
-            torch.mul(x_, bell_, out=taken)
-            total += float(torch.dot(given, taken))
-            bell_.addcmul_(x_, taken, value=-1).mul_(given)  # (1 - x^2) exp(-x^2/2)
-            torch.ops.aten.threshold_backward.grad_input(given, part, 0, grad_input=taken).add_(bell_, alpha=factor)
-        return out, torch.full_like(eps, total)
+        if not torch.is_grad_enabled() and _in_pieces(x, eps) and _in_pieces(grad, eps):
+            by_x, total = _gradients(x, grad, float(eps))
+            if math.isfinite(total):
+                return by_x, torch.full_like(eps, total)
+        by_x, by_eps = slopes(x, eps)
+        return (grad * by_x).to(x.dtype), (grad * by_eps).sum_to_size(eps.shape).to(eps.dtype)
 
 
 def _in_pieces(x: torch.Tensor, eps: torch.Tensor) -> bool:
     return x.dtype in (torch.float32, torch.float64) and x.is_contiguous() and eps.numel() == 1 and visible(x)
 
 
-def _piece(x: torch.Tensor) -> int:
-    return max(1, min(GRAIN * torch.get_num_threads(), x.numel()))
+def _pieces(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The same piece of each, with room of its size, which all pieces share, for exp(-x^2/2)."""
+    size = GRAIN * torch.get_num_threads()
+    room = tensors[0].new_empty(min(size, tensors[0].numel()))
+    for parts in zip(*(one.view(-1).split(size) for one in tensors), strict=True):
+        yield *parts, room[: len(parts[0])]
 
 
-def _bell(part: torch.Tensor, near: torch.Tensor, bell: torch.Tensor, none: torch.Tensor) -> None:
-    """x without infinities, and exp(-x^2/2)."""
-    near, bell = near[: len(part)], bell[: len(part)]
-    torch.clamp(part, -FAR, FAR, out=near)
-    torch.addcmul(none, near, near, value=BASE_2, out=bell).exp2_()
+def _values(x: torch.Tensor, eps: float) -> torch.Tensor | None:
+    """CRReLU; None where x has infinities or NaN: the sum of x exp(-x^2/2) tells, for a pass that only reads."""
+    out, none = torch.empty_like(x), x.new_zeros(())
+    for part, taken, bell in _pieces(x, out):
+        torch.addcmul(none, part, part, value=BASE_2, out=bell).exp2_()
+        torch.clamp_min(part, 0, out=taken).addcmul_(part, bell, value=eps)
+        if not math.isfinite(float(torch.dot(part, bell))):
+            return None
+    return out
+
+
+def _gradients(x: torch.Tensor, grad: torch.Tensor, eps: float) -> tuple[torch.Tensor, float]:
+    """By x and by eps; the latter is not finite where x or the gradient is not, and neither is right then."""
+    out, none, total = torch.empty_like(x), x.new_zeros(()), 0.0
+    for part, given, taken, bell in _pieces(x, grad, out):
+        torch.addcmul(none, part, part, value=BASE_2, out=bell).exp2_().mul_(given)
+        total += float(torch.dot(part, bell))
+        torch.ops.aten.tanh_backward.grad_input(bell, part, grad_input=bell)  # times 1 - x^2
+        torch.ops.aten.threshold_backward.grad_input(given, part, 0, grad_input=taken).add_(bell, alpha=eps)
+    return out, total
 
 
 # EAFO.

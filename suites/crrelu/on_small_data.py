@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from baselines.models import mlp
 from baselines.small_data import Split, split
-from baselines.stacked import Stacked, StackedAdamW, accuracy, train
-from baselines.training import Batch
+from baselines.stacked import Stacked, accuracy, classify
+from baselines.stacked_adam import StackedAdam, train
+from baselines.training import Batch, fit
 from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed
 from suites.crrelu.method import START, inverted, stepped
 
@@ -33,13 +34,34 @@ BINS = 100
 """Of histograms of values in (0, 1)."""
 
 
-def networks(data: Split, arms: list[str], each: int, seed: int) -> tuple[Stacked, list[Mixed]]:
-    """Copies of one network d-64-64-64-K by PyTorch's initialisation, `each` an arm; and their activations."""
-    sizes = [data.train[0].shape[1], *[WIDTH] * DEPTH, data.classes]
-    activations = [Mixed(arms, each) for _ in range(DEPTH)]
+class Activated(Stacked):
+    """Stacked networks with activations of their own, `mixed`: one after each hidden layer, `each` copies an arm."""
+
+    def __init__(self, network: nn.Sequential, arms: list[str], each: int) -> None:
+        super().__init__(network, len(arms) * each)
+        self.mixed = [Mixed(arms, each) for _ in self.weights[1:]]
+        self.registered = nn.ModuleList(self.mixed)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return classify(self, self.mixed[-1](self.entering(inputs)[-1]))
+
+    def entering(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        """What goes into each activation, (copies, n, width) each."""
+        found = [torch.baddbmm(self.biases[0], inputs.expand(len(self.biases[0]), *inputs.shape[-2:]), self.weights[0])]
+        for activation, weight, bias in zip(self.mixed[:-1], self.weights[1:-1], self.biases[1:-1], strict=True):
+            found.append(torch.baddbmm(bias, activation(found[-1]), weight))
+        return found
+
+    def spreads(self) -> torch.Tensor:
+        """Standard deviations of what went into each activation last, (layers, copies)."""
+        return torch.stack([one.spread for one in self.mixed])
+
+
+def networks(data: Split, arms: list[str], each: int, seed: int) -> Activated:
+    """Copies of one network d-64-64-64-K by PyTorch's initialisation, `each` an arm, with their activations."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Stacked(mlp(sizes), len(arms) * each, activations), activations
+        return Activated(mlp([data.train[0].shape[1], *[WIDTH] * DEPTH, data.classes]), arms, each)
 
 
 def losses(models: nn.Module, batch: Batch) -> torch.Tensor:
@@ -52,21 +74,18 @@ def losses(models: nn.Module, batch: Batch) -> torch.Tensor:
 def trained(*, seed: int, data: str, rows: int, epochs: int) -> dict[str, torch.Tensor]:
     """Accuracies (arms, rates), parameters of activations and spreads of what goes into them (layers, arms, rates)."""
     parts, shape = split(data, seed, rows), (len(ACTIVATIONS), len(RATES))
-    models, activations = networks(parts, [*ACTIVATIONS], len(RATES), seed)
+    models = networks(parts, [*ACTIVATIONS], len(RATES), seed)
     rates = torch.tensor(RATES).repeat(len(ACTIVATIONS))
     accuracy(models, *(one[:500] for one in parts.validation))
-    before = torch.stack([one.spread for one in activations]).view(DEPTH, *shape)
-    optimizer = StackedAdamW(
-        models, rates, weight_decay=DECAY, undecayed=[one.parameter for one in activations]
-    )  # fmt: skip
-    train(
-        models, *parts.train, losses, rates=rates, epochs=epochs, batch_size=BATCH, seed=seed, optimizer=optimizer
-    )  # fmt: skip
+    before = models.spreads().view(DEPTH, *shape)
+    own = [one.parameter for one in models.mixed]
+    optimizer = StackedAdam(models, rates, weight_decay=DECAY, undecayed=own)
+    train(models, *parts.train, losses, optimizer=optimizer, epochs=epochs, batch_size=BATCH, seed=seed)
     return {
         "test": accuracy(models, *parts.test).view(shape),
         "validation": accuracy(models, *parts.validation).view(shape),
-        "parameter": torch.stack([one.parameter.detach() for one in activations]).view(DEPTH, *shape),
-        "spread": torch.stack([one.spread for one in activations]).view(DEPTH, *shape),
+        "parameter": torch.stack([one.detach() for one in own]).view(DEPTH, *shape),
+        "spread": models.spreads().view(DEPTH, *shape),
         "spread_before": before,
     }
 
@@ -98,32 +117,20 @@ def outcome(found: dict[str, torch.Tensor], arm: str) -> dict[str, float]:
 
 def dying(*, seed: int, data: str, rows: int, epochs: int, rate: float) -> dict[str, torch.Tensor]:
     """Plain SGD at one large rate: shares of hidden units of no slope, and of hardly any, on all training examples."""
-    parts, arms = split(data, seed, rows), [*MORTAL]
-    models, activations = networks(parts, arms, 1, seed)
-    rates = torch.full((len(arms),), rate)
-    optimizer = torch.optim.SGD(models.parameters(), lr=rate)
-    train(
-        models, *parts.train, losses, rates=rates, epochs=epochs, batch_size=BATCH, seed=seed, optimizer=optimizer,
-        decayed=False,
+    parts = split(data, seed, rows)
+    models = networks(parts, [*MORTAL], 1, seed)
+    fit(
+        models, *parts.train, lambda copies, batch: losses(copies, batch).sum(), epochs=epochs, batch_size=BATCH,
+        drop_last=True, seed=seed, optimizer=lambda _: torch.optim.SGD(models.parameters(), lr=rate),
     )  # fmt: skip
-    slopes = torch.stack(
-        [steepest(one, given) for one, given in zip(activations, entering(models, parts.train[0]), strict=True)]
-    )
+    with torch.no_grad():
+        given = models.entering(parts.train[0])
+    slopes = torch.stack([steepest(*pair) for pair in zip(models.mixed, given, strict=True)])
     return {
         "dead": (slopes == 0).double().mean((0, 2)),
         "asleep": (slopes < ASLEEP).double().mean((0, 2)),
         "accuracy": accuracy(models, *parts.test),
     }
-
-
-@torch.no_grad()
-def entering(models: Stacked, inputs: torch.Tensor) -> list[torch.Tensor]:
-    """What goes into each activation, (copies, n, width)."""
-    found, hidden = [], inputs.expand(len(models.biases[0]), *inputs.shape)
-    for weight, bias, activation in zip(models.weights, models.biases, models.activations, strict=False):
-        found.append(torch.baddbmm(bias, hidden, weight))
-        hidden = activation(found[-1])
-    return found
 
 
 def steepest(activation: nn.Module, entering: torch.Tensor) -> torch.Tensor:
@@ -148,8 +155,8 @@ def hidden_entropy(*, arm: str, seed: int, data: str, rows: int) -> dict[str, fl
     Each unit's inputs are standardised; the mean over units of the entropy of a histogram, in nats.
     """
     parts = split(data, seed, rows)
-    models, _ = networks(parts, ["relu"], 1, seed)
-    given = entering(models, parts.train[0])[0][0].double()
+    with torch.no_grad():
+        given = networks(parts, ["relu"], 1, seed).entering(parts.train[0])[0][0].double()
     given = (given - given.mean(0)) / given.std(0)
     values = BOUNDED[arm](given).detach()
     counts = torch.stack([torch.histc(one, BINS, 0.0, 1.0) for one in values.T]) / len(values)

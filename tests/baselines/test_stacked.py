@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines.models import mlp
-from baselines.stacked import Stacked, StackedAdamW, StackedSGD, train
-from baselines.training import Batch
+from baselines.stacked import Stacked, StackedSGD, classify, hidden
 
 RATES = torch.tensor([0.05, 0.2, 1.0])
 
@@ -54,6 +53,15 @@ def test_every_copy_has_inputs_of_its_own_if_they_are_given() -> None:
     torch.testing.assert_close(Stacked(network, 2)(many), torch.stack([network(inputs), network(2 * inputs)]))
 
 
+def test_features_are_what_the_last_layer_reads() -> None:
+    models = Stacked(mlp([4, 6, 5, 3]), 2)
+    inputs = torch.randn(7, 4)
+    features = hidden(models, inputs)
+    assert features.shape == (2, 7, 5)
+    assert bool((features < 0).any())
+    torch.testing.assert_close(classify(models, features.relu()), models(inputs))
+
+
 def test_a_copy_without_a_finite_gradient_stands_still() -> None:
     network, inputs, _ = problem()
     models = Stacked(network, 3)
@@ -72,58 +80,3 @@ def test_refuses_other_layers_and_a_rate_too_few() -> None:
         Stacked(mlp([4, 6, 3], nn.Tanh), 2)
     with pytest.raises(ValueError, match="one rate a copy"):
         StackedSGD(Stacked(mlp([4, 3]), 2), RATES)
-
-
-def test_adamw_trains_a_copy_as_it_would_alone() -> None:
-    network, inputs, targets = problem()
-    models = Stacked(network, 3)
-    together = StackedAdamW(models, RATES / 100, weight_decay=0.1, undecayed=[*models.biases])
-    alone = [copy.deepcopy(network) for _ in RATES]
-    optimizers = [
-        torch.optim.AdamW(
-            [
-                {"params": [p for p in one.parameters() if p.dim() > 1], "weight_decay": 0.1},
-                {"params": [p for p in one.parameters() if p.dim() == 1], "weight_decay": 0.0},
-            ],
-            lr=float(rate) / 100,
-        )
-        for one, rate in zip(alone, RATES, strict=True)
-    ]
-    schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(one, 8) for one in (together, *optimizers)]
-    for _ in range(6):
-        together.zero_grad()
-        sum(F.cross_entropy(scores, targets) for scores in models(inputs)).backward()
-        together.step()
-        for one, optimizer in zip(alone, optimizers, strict=True):
-            optimizer.zero_grad()
-            F.cross_entropy(one(inputs), targets).backward()
-            optimizer.step()
-        for schedule in schedules:
-            schedule.step()
-    torch.testing.assert_close(models(inputs), torch.stack([one(inputs) for one in alone]), rtol=1e-6, atol=1e-8)
-
-
-def test_activations_stand_in_for_relu() -> None:
-    network, inputs, _ = problem()
-    found = Stacked(network, 2, [nn.Tanh()])(inputs)
-    other = nn.Sequential(*(nn.Tanh() if isinstance(layer, nn.ReLU) else layer for layer in network))
-    torch.testing.assert_close(found, other(inputs).expand(2, -1, -1))
-    with pytest.raises(ValueError, match="one activation a hidden layer, 1, got 2"):
-        Stacked(network, 2, [nn.Tanh(), nn.Tanh()])
-
-
-def test_training_takes_another_optimizer() -> None:
-    network, inputs, targets = problem()
-    models = Stacked(network, 3)
-
-    def losses(models: nn.Module, batch: Batch) -> torch.Tensor:
-        return torch.stack([F.cross_entropy(scores, batch.targets) for scores in models(batch.inputs)])
-
-    optimizer = StackedAdamW(models, RATES)
-    train(models, inputs.double(), targets, losses, rates=RATES, epochs=2, batch_size=5, seed=0, optimizer=optimizer)
-    assert optimizer.steps == 8
-
-
-def test_adamw_wants_a_rate_a_copy() -> None:
-    with pytest.raises(ValueError, match="one rate a copy"):
-        StackedAdamW(Stacked(problem()[0], 2), RATES)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from baselines.models import mlp
 from reference.catalog import get
 from suites.crrelu import experiments, on_small_data
 from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed, corrected_sigmoid
@@ -135,6 +136,32 @@ def test_rates_are_chosen_on_validation_data() -> None:
     assert got["accuracy"] == pytest.approx(0.5)
     assert got["share_moved"] == pytest.approx(2 / 3)
     assert got["share_negative"] == pytest.approx(1 / 3)
+
+
+def test_stacked_networks_have_activations_of_their_own() -> None:
+    network = mlp([4, 6, 5, 3])
+    models, inputs = on_small_data.Activated(network, ["relu", "gelu"], 2), torch.randn(7, 4)
+    plain = nn.Sequential(*[nn.GELU() if isinstance(layer, nn.ReLU) else layer for layer in network])
+    for copies, expected in ((slice(0, 2), network(inputs)), (slice(2, 4), plain(inputs))):
+        torch.testing.assert_close(models(inputs)[copies], expected.expand(2, -1, -1))
+    assert len([*models.parameters()]) == 8
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_number_for_eps_is_not_rounded_to_half_precision(dtype: torch.dtype) -> None:
+    x = torch.linspace(-3, 3, 101, dtype=dtype)
+    torch.testing.assert_close(crrelu(x, 0.3), crrelu(x.double(), 0.3).to(dtype), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_one_bad_number_spoils_no_other(bad: float) -> None:
+    x = torch.randn(1000, requires_grad=True)
+    expected = torch.autograd.grad(crrelu(x, 0.3).sum(), x)[0][1:], crrelu(x, 0.3)[1:]
+    wrong = x.detach().clone()
+    wrong[0] = bad
+    wrong.requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(crrelu(wrong, 0.3).sum(), wrong)[0][1:], expected[0])
+    torch.testing.assert_close(crrelu(wrong, 0.3)[1:], expected[1])
 
 
 def test_a_dead_unit_is_seen() -> None:
