@@ -17,6 +17,11 @@ SIZE = 0.1
 """Part of the correction by which the logistic sigmoid is improved; 0.3 would no longer increase."""
 
 
+def normal(y: torch.Tensor) -> torch.Tensor:
+    """log p of the standard normal law."""
+    return -y.square() / 2 - math.log(2 * math.pi) / 2
+
+
 def corrected_sigmoid(x: torch.Tensor) -> torch.Tensor:
     """The logistic sigmoid minus SIZE eta times its slope: the step of EAFO, inverted to first order, as CRReLU is.
 

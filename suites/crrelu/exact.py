@@ -20,17 +20,13 @@ from baselines.models import mlp
 from baselines.oracles import Worst, gap, other_defaults
 from baselines.timing import interleaved
 from suites.crrelu import method
+from suites.crrelu.contenders import normal
 from suites.crrelu.method import CRReLU, crrelu, derivatives, inverted, output_entropy, stepped, unit_nodes
 
 STEEPEST = math.exp(1.5) / 2
 """The largest eps with which x > 0 increases."""
 SIZES = (0.05, 0.1, 0.2)
 """Parts of a whole step of EAFO."""
-
-
-def normal(y: torch.Tensor) -> torch.Tensor:
-    """log p of the standard normal law."""
-    return -y.square() / 2 - math.log(2 * math.pi) / 2
 
 
 def problems(seed: int, count: int) -> Iterator[tuple[torch.Tensor, float]]:

@@ -18,12 +18,12 @@ from baselines.small_data import Split, split
 from baselines.stacked import Stacked, accuracy, classify
 from baselines.stacked_adam import StackedAdam, train
 from baselines.training import Batch, fit
-from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed
+from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed, normal
 from suites.crrelu.method import START, inverted, stepped
 
 WIDTH, DEPTH, BATCH = 64, 3, 64
 """Units of a hidden layer, hidden layers, examples of a batch."""
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)
 DECAY = 0.05
 """Weight decay of the weights; parameters of activations have none."""
 MORTAL = ("relu", "prelu", "crrelu")
@@ -163,12 +163,8 @@ def hidden_entropy(*, arm: str, seed: int, data: str, rows: int) -> dict[str, fl
     return {"entropy": float(-torch.special.xlogy(counts, counts * BINS).sum(1).mean())}
 
 
-def _normal(y: torch.Tensor) -> torch.Tensor:
-    return -y.square() / 2 - 0.5 * torch.log(torch.tensor(2 * torch.pi, dtype=y.dtype))
-
-
 BOUNDED = {
     "normal_cdf": torch.special.ndtr,
     "sigmoid": torch.sigmoid,
-    "sigmoid_corrected": lambda x: inverted(stepped(torch.logit, _normal, SIZE), low=0.0, high=1.0)(x),
+    "sigmoid_corrected": lambda x: inverted(stepped(torch.logit, normal, SIZE), low=0.0, high=1.0)(x),
 }

@@ -13,8 +13,7 @@ from torch import nn
 from baselines.models import mlp
 from reference.catalog import get
 from suites.crrelu import experiments, on_small_data
-from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed, corrected_sigmoid
-from suites.crrelu.exact import normal
+from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed, corrected_sigmoid, normal
 from suites.crrelu.method import CRReLU, crrelu, inverted, parameter_groups, stepped, unit_nodes
 from tests.suites import data_folders
 
