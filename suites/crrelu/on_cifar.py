@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,18 +13,10 @@ from baselines.distillation import normalised
 from baselines.timing import interleaved
 from baselines.training import cosine, crop_and_flip, fit, step_count, supervised
 from baselines.transformer_models import small_vit
-from suites.crrelu.method import CRReLU, crrelu
+from suites.crrelu.method import CRReLU, crrelu, parameter_groups
 
 RATE, DECAY, BATCH, SMOOTHING = 1e-3, 0.05, 256, 0.1
-LAYERS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "prelu": nn.PReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "crrelu": CRReLU,
-}
+LAYERS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "crrelu": CRReLU}
 
 
 def vit(*, arm: str, seed: int, device: torch.device, data: str, epochs: int, rows: int) -> dict[str, float]:
@@ -35,13 +26,14 @@ def vit(*, arm: str, seed: int, device: torch.device, data: str, epochs: int, ro
     images, labels = normalised(known, known).to(device), train.labels[:rows].to(device)
     tested, answers = normalised(test.images[:rows], known).to(device), test.labels[:rows].to(device)
     network = with_activation(arm, len(train.classes), seed).to(device)
+    groups = parameter_groups(network, weight_decay=DECAY)
     batch = min(BATCH, len(labels))
     steps = step_count(len(labels), batch, epochs, drop_last=True)
     objective = supervised(lambda scores, y: F.cross_entropy(scores.float(), y, label_smoothing=SMOOTHING))
     fit(
         network, images, labels, objective,
         epochs=epochs, batch_size=batch, drop_last=True, seed=seed, augment=crop_and_flip(), clip_norm=1.0,
-        precision=torch.bfloat16, optimizer=lambda _: torch.optim.AdamW(groups(network), lr=RATE),
+        precision=torch.bfloat16, optimizer=lambda _: torch.optim.AdamW(groups, lr=RATE),
         schedule=cosine(steps, warmup=steps // 20),
     )  # fmt: skip
     network.eval()
@@ -65,18 +57,6 @@ def with_activation(arm: str, classes: int, seed: int) -> nn.Module:
     for block in network.blocks:
         block.mlp.act = LAYERS[arm]()  # type: ignore[union-attr]
     return network
-
-
-def groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Weight decay on all but the parameters of activations."""
-    free = {
-        id(one) for layer in network.modules() if isinstance(layer, CRReLU | nn.PReLU) for one in layer.parameters()
-    }
-    parameters = [*network.parameters()]
-    return [
-        {"params": [one for one in parameters if id(one) not in free], "weight_decay": DECAY},
-        {"params": [one for one in parameters if id(one) in free], "weight_decay": 0.0},
-    ]
 
 
 def cost_compiled(*, seed: int) -> dict[str, list[float]]:
