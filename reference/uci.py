@@ -1,4 +1,4 @@
-"""More tables: LIBSVM's multi-class sets, Adult, and INDSTAT. The tables of finished suites are in `tables`."""
+"""More tables: LIBSVM's multi-class sets, Adult, INDSTAT, ratings of CrossEval. Others are in `tables`."""
 
 from __future__ import annotations
 
@@ -103,3 +103,22 @@ def crossmaps(split: str) -> pd.DataFrame:
         rows = [(line[:14].strip(), line[14:].strip()) for line in lines if line.strip()]
         return pd.DataFrame(rows, columns=["code", "description"])
     return pd.read_csv(folder / CROSSMAPS[split], dtype=str, keep_default_na=False).replace("NA", "")
+
+
+def crosseval(split: str) -> pd.DataFrame:
+    """Ratings of responses to CrossEval's 1,400 prompts.
+
+    "judge": the reference responses as rated by GPT-4o and by two people each (`response_i_llm_rating`,
+    `response_i_human_j_rating`, `capability`). Any other split is part of the name of one file of scores, such as
+    "gpt-4o-mini": GPT-4o's ratings of the responses of a model (`capability`, `..._response_rating`).
+    """
+
+    import pandas as pd
+
+    folder = get("crosseval").require()
+    if split == "judge":
+        return pd.read_csv(folder / "correlations" / "gpt_judge_with_2ref.csv")
+    found = [path for path in sorted((folder / "scores").glob("*.csv")) if split.lower() in path.name.lower()]
+    if len(found) != 1:
+        raise DataError(f"crosseval: '{split}' must be part of one name of a file in scores, not of {len(found)}")
+    return pd.read_csv(found[0])

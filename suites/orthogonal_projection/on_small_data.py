@@ -19,7 +19,8 @@ from baselines.adversarial import withstands
 from baselines.label_noise import with_label_noise
 from baselines.models import mlp
 from baselines.small_data import Part, drawn, letters, split
-from baselines.stacked import Stacked, accuracy, classify, hidden, train
+from baselines.stacked import Stacked, accuracy, train
+from baselines.stacked_features import classify, hidden
 from baselines.training import Batch
 from suites.orthogonal_projection.contenders import (
     CLEAN,

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines.models import mlp
-from baselines.stacked import Stacked, StackedSGD, classify, hidden
+from baselines.stacked import Stacked, StackedSGD
+from baselines.stacked_features import classify, hidden
 
 RATES = torch.tensor([0.05, 0.2, 1.0])
 
