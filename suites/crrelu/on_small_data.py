@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from baselines.models import mlp
 from baselines.small_data import Split, split
-from baselines.stacked import Stacked, accuracy, classify
+from baselines.stacked import Stacked, accuracy
 from baselines.stacked_adam import StackedAdam, train
+from baselines.stacked_features import classify
 from baselines.training import Batch, fit
 from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed, normal
 from suites.crrelu.method import START, inverted, stepped
