@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from baselines.models import mlp
 from baselines.small_data import Split, split
-from baselines.stacked import Stacked, accuracy
+from baselines.stacked import Stacked, StackedSGD, accuracy
 from baselines.stacked_adam import StackedAdam, train
 from baselines.stacked_features import classify
 from baselines.training import Batch, fit
@@ -117,17 +117,24 @@ def outcome(found: dict[str, torch.Tensor], arm: str) -> dict[str, float]:
 
 
 def dying(*, seed: int, data: str, rows: int, epochs: int, rate: float) -> dict[str, torch.Tensor]:
-    """Plain SGD at one large rate: shares of hidden units of no slope, and of hardly any, on all training examples."""
+    """Plain SGD at one large rate: shares of hidden units of no slope, and of hardly any, on all training examples.
+
+    A network whose loss is not finite in the end has lost all of its units.
+    """
     parts = split(data, seed, rows)
     models = networks(parts, [*MORTAL], 1, seed)
-    fit(
-        models, *parts.train, lambda copies, batch: losses(copies, batch).sum(), epochs=epochs, batch_size=BATCH,
-        drop_last=True, seed=seed, optimizer=lambda _: torch.optim.SGD(models.parameters(), lr=rate),
+    rates = torch.full((len(MORTAL),), rate)
+    fit(  # one that diverges stops no other
+        models, *parts.train, lambda copies, batch: losses(copies, batch).nan_to_num(0, 0, 0).sum(), epochs=epochs,
+        batch_size=BATCH, drop_last=True, seed=seed, optimizer=lambda _: StackedSGD(models, rates, momentum=0.0),
     )  # fmt: skip
     with torch.no_grad():
         given = models.entering(parts.train[0])
+        lost = ~losses(models, Batch(*parts.train, torch.arange(len(parts.train[1])))).isfinite()
     slopes = torch.stack([steepest(*pair) for pair in zip(models.mixed, given, strict=True)])
+    slopes = torch.where(lost[:, None], 0, slopes)
     return {
+        "diverged": lost.double(),
         "dead": (slopes == 0).double().mean((0, 2)),
         "asleep": (slopes < ASLEEP).double().mean((0, 2)),
         "accuracy": accuracy(models, *parts.test),
