@@ -29,8 +29,6 @@ DECAY = 0.05
 """Weight decay of the weights; parameters of activations have none."""
 MORTAL = ("relu", "prelu", "crrelu")
 """Arms of the experiment on dead units."""
-ASLEEP = 1e-6
-"""The largest slope of a unit that hardly learns."""
 BINS = 100
 """Of histograms of values in (0, 1)."""
 
@@ -117,7 +115,7 @@ def outcome(found: dict[str, torch.Tensor], arm: str) -> dict[str, float]:
 
 
 def dying(*, seed: int, data: str, rows: int, epochs: int, rate: float) -> dict[str, torch.Tensor]:
-    """Plain SGD at one large rate: shares of hidden units of no slope, and of hardly any, on all training examples.
+    """Plain SGD at one large rate: shares of hidden units of no slope on all training examples.
 
     A network whose loss is not finite in the end has lost all of its units.
     """
@@ -136,7 +134,6 @@ def dying(*, seed: int, data: str, rows: int, epochs: int, rate: float) -> dict[
     return {
         "diverged": lost.double(),
         "dead": (slopes == 0).double().mean((0, 2)),
-        "asleep": (slopes < ASLEEP).double().mean((0, 2)),
         "accuracy": accuracy(models, *parts.test),
     }
 

@@ -178,7 +178,7 @@ def test_small_protocols(data: str, tmp_path: Path) -> None:
         assert 0 <= experiments.activations(arm=arm, trained=tmp_path / "trained.safetensors", **sizes)["accuracy"] <= 1
     save_file(experiments.dying(seed=1000, rate=0.5, **sizes), tmp_path / "dying.safetensors")
     found = experiments.dead_units(arm="relu", rate=0.5, dying=tmp_path / "dying.safetensors", **sizes)
-    assert 0 <= found["dead"] <= found["asleep"] <= 1
+    assert 0 <= found["diverged"] <= found["dead"] <= 1
     for arm in on_small_data.BOUNDED:
         assert experiments.hidden_entropy(arm=arm, seed=1000, data=data, rows=100)["entropy"] < 0
 
