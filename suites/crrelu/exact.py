@@ -279,6 +279,7 @@ def extremes() -> dict[str, float]:
     wrong += gap(crrelu(torch.tensor(2.0).double(), 0.1), by_hand(2.0, 0.1)[0]) > 1e-14  # no dimension
     wrong += gap(torch.func.vmap(crrelu)(missing[1:].detach(), torch.ones(1)), by_hand(1.0, 1.0)[0]) > 1e-6
     wrong += float(sum(one.requires_grad for one in derivatives(torch.logit, torch.full((2,), 0.3))))
+    wrong += 1 - oracles.accepted(lambda: inverted(lambda x: 1000 + x / 1000, low=0.0, high=1.0))  # flat, but it rises
     layer = CRReLU(0.2)
     wrong += float([*dict(layer.named_parameters())] != ["eps"]) + float(layer.eps.shape != ())
     wrong += gap(layer(torch.ones(1)), by_hand(1.0, 0.2)[0]) > 1e-6
