@@ -20,7 +20,7 @@ from crossexam.runs.committed import committed_audits, committed_rows
 from crossexam.runs.plan import Selection, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
-from crossexam.showing.report.figures import Panel, Plan, costs_of, figures_of, power_law
+from crossexam.showing.report.figures import Panel, Plan, costs_of, drawn_anew, figures_of, power_law
 from crossexam.showing.report.site import Site, build, gather
 from crossexam.showing.report.status import results_readme, with_status
 from tests.conftest import ROOT, Sandbox
