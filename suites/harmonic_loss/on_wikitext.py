@@ -20,10 +20,10 @@ UNIFORM = 0.01
 SETTLED, SCORED = 0.2, 20_000
 """The share of steps before gradients are looked at, and the tokens of a part that are scored."""
 SETTINGS: dict[str, tuple[tuple[float, float], ...]] = {
-    "ce": ((0.0, 1e-3), (0.0, 3e-3), (0.0, 1e-2), (0.0, 3e-2)),
-    "normface": ((8.0, 3e-3), (8.0, 1e-2), (16.0, 3e-3), (16.0, 1e-2)),
-    "euclidean": ((8.0, 3e-3), (8.0, 1e-2), (64.0, 3e-3), (64.0, 1e-2)),
-    "cosine": ((8.0, 3e-3), (8.0, 1e-2), (64.0, 3e-3), (64.0, 1e-2)),
+    "ce": ((0.0, 3e-3), (0.0, 1e-2), (0.0, 3e-2), (0.0, 1e-1)),
+    "normface": ((8.0, 1e-2), (8.0, 3e-2), (16.0, 1e-2), (16.0, 3e-2)),
+    "euclidean": ((8.0, 1e-2), (8.0, 3e-2), (64.0, 1e-2), (64.0, 3e-2)),
+    "cosine": ((8.0, 1e-2), (8.0, 3e-2), (64.0, 1e-2), (64.0, 3e-2)),
 }
 """Scale or exponent, sqrt(D) or D for the width D = 64 (16 instead of D for NormFace), and rate of Adam."""
 
