@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -13,19 +13,20 @@ from baselines.training import Batch, Fit, cosine, fit, step_count
 class StackedAdam(torch.optim.Optimizer):
     """Adam for parameters (copies, ...), with a rate and a decoupled weight decay (AdamW) for each copy.
 
-    Schedules multiply `lr`, which starts at 1. A copy whose gradient is not finite is left as it is for that step.
+    `undecayed` parameters have no decay. Schedules multiply `lr`, which starts at 1. A copy whose gradient is not
+    finite is left as it is for that step.
     """
 
     def __init__(
         self, models: nn.Module, rates: torch.Tensor, *, weight_decay: torch.Tensor | float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        undecayed: Iterable[nn.Parameter] = (), betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
     ) -> None:  # fmt: skip
         if any(len(parameter) != len(rates) for parameter in models.parameters()):
             raise ValueError(f"there must be one rate a copy, got {len(rates)}")
         super().__init__(models.parameters(), {"lr": 1.0})
         self.rates, self.betas, self.eps = rates, betas, eps
         self.decay = torch.as_tensor(weight_decay).expand(len(rates))
-        self.steps = 0
+        self.undecayed, self.steps = {id(one) for one in undecayed}, 0
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
@@ -45,7 +46,8 @@ class StackedAdam(torch.optim.Optimizer):
                 mean = state.setdefault("mean", torch.zeros_like(parameter)).lerp_(gradient, 1 - self.betas[0])
                 square = state.setdefault("square", torch.zeros_like(parameter))
                 square.mul_(self.betas[1]).addcmul_(gradient, gradient, value=1 - self.betas[1])
-                parameter.mul_(1 - (rate * self.decay).view(shape))
+                if id(parameter) not in self.undecayed:
+                    parameter.mul_(1 - (rate * self.decay).view(shape))
                 scale = (square / second).sqrt_().add_(self.eps)
                 parameter.sub_((rate / first).view(shape) * mean / scale)
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional as F
 
-import reference
 from baselines.label_noise import with_label_noise
 from baselines.models import mlp
-from baselines.stacked import Stacked, StackedSGD
-from baselines.training import Batch, Fit, fit
+from baselines.small_data import Part, drawn, fashion, letters
+from baselines.stacked import Stacked, train
+from baselines.training import Batch, Fit
 from suites.direct_coverage.contenders import LOSSES, RATES, TEMPERATURES, loss
 from suites.direct_coverage.method import coverage, factor
 
@@ -30,9 +28,6 @@ LOOKS = (2, 5, 10, 20, 40, 60)
 """After how many epochs all models are looked at; the last is the end."""
 EARLY = 5
 N = (1, 16, 256)
-Part = tuple[torch.Tensor, torch.Tensor]
-
-
 TASKS = {"three-clothes": ("fashion-mnist", 3), "one-letter": ("letter", 1), "three-letters": ("letter", 3)}
 """What is looked at, and how many labels an answer has: of 1,000, 26 and 17,576 answers one is right."""
 
@@ -42,28 +37,14 @@ def parts(task: str, seed: int) -> tuple[Part, Part, Part, int]:
     if task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
     data, length = TASKS[task]
-    if data == "fashion-mnist":
-        train, rest = (reference.load(data, part) for part in ("train", "test"))
-        (x, y), (x_test, y_test) = (
-            (F.avg_pool2d(one.images[ids].float() / 255, 2).flatten(1), one.labels[ids])
-            for one, ids in ((train, drawn(len(train), ROWS + HELD, seed)), (rest, drawn(len(rest), TESTED, seed)))
-        )
-        classes = 10
-    else:
-        table, classes = reference.load(data), 26
-        features = torch.from_numpy(table.features.to_numpy(np.float32)) / 7.5 - 1  # from 0..15
-        labels, ids = torch.from_numpy(table.target), drawn(15_000, ROWS + HELD, seed)
-        tested = 15_000 + drawn(5000, TESTED, seed)
-        (x, y), (x_test, y_test) = (features[ids], labels[ids]), (features[tested], labels[tested])
+    classes = 10 if data == "fashion-mnist" else 26
+    first, last = (fashion("train"), fashion("test")) if data == "fashion-mnist" else letters()
+    (x, y), (x_test, y_test) = drawn(first, ROWS + HELD, seed), drawn(last, TESTED, seed)
     y = with_label_noise(y, "uniform", NOISE, classes=classes, seed=seed)
     held = len(y) // 3
     three = (x[held:], y[held:]), (x[:held], y[:held]), (x_test, y_test)
     found = [answers(*one, length, seed + place) for place, one in enumerate(three)]
     return found[0], found[1], found[2], classes
-
-
-def drawn(rows: int, count: int, seed: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).permutation(rows)[:count])
 
 
 def answers(inputs: torch.Tensor, labels: torch.Tensor, length: int, seed: int) -> Part:
@@ -81,21 +62,23 @@ def swept(*, seed: int, task: str, epochs: int) -> dict[str, torch.Tensor]:
     likeliest answer to a test question; switched_off (L, C): the share of training answers with F(16) below .1; and of
     cross-entropy at the end, tempered/validation and tempered/test (temperatures, rates, 3).
     """
-    train, validation, test, classes = parts(task, seed)
+    learnt, validation, test, classes = parts(task, seed)
     arms = copies()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        models = Stacked(mlp([train[0].shape[-1], WIDTH, classes]), len(arms))
+        models = Stacked(mlp([learnt[0].shape[-1], WIDTH, classes]), len(arms))
     looks: list[dict[str, torch.Tensor]] = []
 
-    def objective(models: nn.Module, batch: Batch) -> torch.Tensor:
+    def losses_of(models: nn.Module, batch: Batch) -> torch.Tensor:
         logits = models(batch.inputs.flatten(0, 1)).unflatten(1, batch.targets.shape)
         targets = batch.targets.repeat(len(RATES), 1)
         values = [  # of all rates at once
-            loss(*arms[start][:2], logits[start : start + len(RATES)].flatten(0, 1), targets).sum() / len(batch.targets)
+            loss(*arms[start][:2], logits[start : start + len(RATES)].flatten(0, 1), targets)
+            .view(len(RATES), -1)
+            .mean(1)
             for start in range(0, len(arms), len(RATES))
         ]
-        return torch.stack(values).sum()
+        return torch.cat(values)
 
     def look(done: Fit) -> None:
         if len(done.losses) in {min(one, epochs) for one in LOOKS}:
@@ -104,13 +87,12 @@ def swept(*, seed: int, task: str, epochs: int) -> dict[str, torch.Tensor]:
                 "pass/validation": passes(logits_of(models, validation), validation[1]),
                 "pass/test": passes(of_test, test[1]),
                 "confidence": of_test.softmax(-1).amax(-1).prod(-1).mean(-1),
-                "switched_off": (factor(log_p_of(logits_of(models, train), train[1]), 16) < 0.1).double().mean(-1),
+                "switched_off": (factor(log_p_of(logits_of(models, learnt), learnt[1]), 16) < 0.1).double().mean(-1),
             })  # fmt: skip
 
-    fit(
-        models, *train, objective, epochs=epochs, batch_size=min(BATCH, len(train[1])), drop_last=True, seed=seed,
-        on_epoch=look,
-        optimizer=lambda _: StackedSGD(models, torch.tensor([rate for _, _, rate in arms]), clip_norm=CLIP),
+    train(
+        models, *learnt, losses_of, rates=torch.tensor([rate for _, _, rate in arms]), epochs=epochs,
+        batch_size=min(BATCH, len(learnt[1])), seed=seed, clip_norm=CLIP, decayed=False, on_epoch=look,
     )  # fmt: skip
     found = {name: torch.stack([one[name] for one in looks]) for name in looks[0]}
     of_ce = [place for place, (arm, _, _) in enumerate(arms) if arm == "ce"]

@@ -206,6 +206,9 @@ def extremes() -> dict[str, float]:
         wrong += float((~value.isfinite()).sum() + (~slope.isfinite()).sum() + (slope[0, 2] >= 0))
         wrong += float(value.dtype != torch.promote_types(dtype, torch.float32)) + pld(s[:0], t[:0], y[:0]).numel()
         wrong += float(pld(s[:0], t[:0], y[:0]).dtype != value.dtype)
+        if dtype in (torch.float32, torch.float64):  # large, and so near each other that all count
+            near = torch.tensor([[0.0, 1.0, -1.0], [0.5, 0.0, 1.0]], dtype=dtype)
+            wrong += gap(pld(near + 1e4, t.to(dtype), y), pld(near, t.to(dtype), y)) > 0.01
     wrong += float(teacher_ranking(t, y).tolist() != [[2, 1, 0], [1, 0, 2]])
     s = torch.tensor([[0.0, 1.0, -math.inf], [0.0, -math.inf, -math.inf]], dtype=torch.float64, requires_grad=True)
     value = pld(s, t, torch.tensor([2, 0]))  # the label cannot be; two of the rest cannot, and come last in any case

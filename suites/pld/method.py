@@ -57,7 +57,7 @@ def plackett_luce_distillation(
 def teacher_ranking(teacher_logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """pi, int64 (N, K): the target, then the other classes by falling teacher logit, of equal ones the first first."""
     check_targets(targets, *teacher_logits.shape)
-    return teacher_logits.detach().scatter(1, targets[:, None], math.inf).argsort(dim=1, descending=True, stable=True)
+    return teacher_logits.scatter(1, targets[:, None], math.inf).argsort(dim=1, descending=True, stable=True)
 
 
 def confidence(teacher_logits: torch.Tensor, ranking: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:

@@ -49,6 +49,17 @@ def test_a_copy_without_a_gradient_stays() -> None:
     assert not torch.equal(models.weights[0][0], before[0])
 
 
+def test_undecayed_parameters_have_no_decay() -> None:
+    models = Stacked(mlp([5, 3]), copies=1)
+    optimizer = StackedAdam(models, torch.tensor([0.01]), weight_decay=0.5, undecayed=models.biases)
+    for parameter in models.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    before = [models.weights[0].detach().clone(), models.biases[0].detach().clone()]
+    optimizer.step()
+    torch.testing.assert_close(models.weights[0], 0.995 * before[0])
+    assert torch.equal(models.biases[0], before[1])
+
+
 def test_there_must_be_a_rate_a_copy() -> None:
     with pytest.raises(ValueError, match="one rate a copy"):
         StackedAdam(Stacked(mlp([5, 3]), copies=2), torch.ones(3))
