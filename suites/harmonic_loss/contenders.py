@@ -6,21 +6,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from suites.harmonic_loss.method import distance_of, euclidean, harmonic_logits
+from suites.harmonic_loss.method import distance_of, harmonic_logits
 
 SETTINGS: dict[str, tuple[float, ...]] = {
     "ce": (0.0, 0.05, 0.1),
     "normface": (4.0, 10.0, 25.0),
-    "prototypes": (0.1, 0.3, 1.0),
     "euclidean": (2.0, 6.0, 28.0),
     "cosine": (1.0, 3.0, 10.0),
-    "manhattan": (2.0, 6.0, 28.0),
     "bray_curtis": (1.0, 3.0, 10.0),
     "mahalanobis": (2.0, 6.0, 28.0),
 }
-"""Label smoothing of cross-entropy; the scale of NormFace, softmax(s cos); that of prototypes, softmax(-s d^2); the
+"""Label smoothing of cross-entropy; the scale of NormFace, softmax(s cos); the
 exponent n of harmonic heads. The Mahalanobis metric is diagonal and learned."""
-HARMONIC = ("euclidean", "cosine", "manhattan", "bray_curtis", "mahalanobis")
 
 
 class Heads(nn.Module):
@@ -60,8 +57,6 @@ def logits(
         return torch.baddbmm(bias, x, w.mT)
     if arm == "normface":
         return setting * (1 - distance_of("cosine")(x, w))
-    if arm == "prototypes":
-        return -setting * euclidean(x, w).square()
     if arm == "mahalanobis":
         root = (log_diagonal / 2).exp()
         return setting * harmonic_logits(x * root, w * root, metric="euclidean")
@@ -74,3 +69,15 @@ def losses(arms: list[str], settings: list[float], found: torch.Tensor, targets:
     smoothing = torch.tensor([one if arm == "ce" else 0.0 for arm, one in zip(arms, settings, strict=True)])
     of_target = log_p.gather(-1, targets.expand(len(arms), -1)[..., None]).squeeze(-1).mean(-1)
     return -(1 - smoothing) * of_target - smoothing * log_p.mean((-1, -2))
+
+
+def top2(points: torch.Tensor, *, standardised: bool = False) -> torch.Tensor:
+    """Of the variance of points (copies, n, D), the share of two principal components, (copies,).
+
+    `standardised`: each of the D has a variance of 1 first, but for constants.
+    """
+    points = points.double() - points.double().mean(1, keepdim=True)
+    if standardised:
+        points = points / points.std(1, keepdim=True).clamp_min(1e-12)
+    values = torch.linalg.svdvals(points).square()
+    return values[:, :2].sum(1) / values.sum(1)

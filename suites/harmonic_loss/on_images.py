@@ -21,6 +21,7 @@ from baselines.training import (
     step_decay,
     supervised,
 )
+from suites.harmonic_loss.contenders import top2
 from suites.harmonic_loss.method import HarmonicHead
 
 EXPONENTS = {"euclidean": 2.0}
@@ -69,7 +70,8 @@ def vision(
     with torch.no_grad():
         features = torch.cat([body(part).float() for part in tested.split(500)])
         found = torch.cat([head(part) for part in features.split(500)]).argmax(1)
-    return {"accuracy": float((found == answers).double().mean()), "feature_top2": top2(features[:2000].cpu())}
+    share = top2(features[None, :2000].cpu(), standardised=True)
+    return {"accuracy": float((found == answers).double().mean()), "feature_top2": float(share)}
 
 
 def deep_vision(
@@ -84,14 +86,6 @@ def scaled(images: torch.Tensor, side: int, channels: int) -> torch.Tensor:
     pixels = (images.float() / 255 - 0.5) / 0.5
     pixels = pixels if pixels.shape[-1] == side else F.interpolate(pixels, size=side, mode="bilinear", antialias=True)
     return pixels.expand(-1, channels, -1, -1).contiguous() if pixels.shape[1] == 1 else pixels
-
-
-def top2(features: torch.Tensor) -> float:
-    """The share of variance of two principal components, each feature standardised."""
-    scale = features.std(0)
-    alive = (features - features.mean(0))[:, scale > 0] / scale[scale > 0]
-    values = torch.linalg.svdvals(alive.double()).square()
-    return float(values[:2].sum() / values.sum())
 
 
 Body = tuple[nn.Module, int]
