@@ -6,17 +6,16 @@ likelier the nearer its centre is,
     p_k = d_k^-n / sum_j d_j^-n,    L = -log p_y = n log d_y + log sum_j d_j^-n,    dL/dd_k = n (1[k = y] - p_k) / d_k:
 
 cross-entropy of the logits -n log d_k. The prediction is the nearest centre, and the loss is 0 where x is its centre.
-n is always that of the distance itself. (The official Euclidean layers have the squared distance to the power -n, which
-is 2 n here.) To `floor` every distance is raised by as much before the logarithm, 1e-4 as in the official layers, so
-that the cosine distance, which is at most 2, bounds the confidence: `largest_probability`.
+n is that of the distance itself. (Official Euclidean layers raise the squared distance to -n, which is 2 n here.)
+`floor` is added to every distance, 1e-4 as in the official layers, so that the cosine distance, which is at most 2,
+bounds the confidence: `largest_probability`.
 
     head = HarmonicHead(128, 10, metric="cosine", exponent=6.0)
     loss = F.cross_entropy(head(features), targets)                     # logits: all that reads logits reads them
     loss = harmonic_loss(features, centres, targets, metric="euclidean", exponent=6.0)
 
-Metrics are functions of x (..., B, D) and w (..., K, D) that return (..., B, K). Euclidean and cosine take one product
-of matrices; Manhattan, Chebyshev, Minkowski, Bray-Curtis, Hamming and Mahalanobis need no tensor of B x K x D numbers
-either; both Canberra distances and the smooth Chebyshev do. Half precision, also that of autocast, is computed and
+Metrics are functions of x (..., B, D) and w (..., K, D) that return (..., B, K). Both Canberra distances and the smooth
+Chebyshev need a tensor of B x K x D numbers, the others none. Half precision, also that of autocast, is computed and
 returned in float32; its gradients are infinite above 65,504, which without a floor they are near a centre.
 """
 
@@ -115,9 +114,6 @@ def largest_probability(classes: int, *, exponent: float, floor: float = 1e-4, d
     return 1 / (1 + (classes - 1) * (floor / (diameter + floor)) ** exponent)
 
 
-# Distances by one product of matrices.
-
-
 def euclidean(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """sqrt(sum (x - w)^2)."""
     # A square below the smallest normal number has no gradient: that of the root would be infinite.
@@ -167,9 +163,6 @@ def mahalanobis(x: torch.Tensor, w: torch.Tensor, *, root: torch.Tensor) -> torc
     """sqrt((x - w)^T C C^T (x - w)) for the root C (D, R), or for a diagonal one (D,)."""
     root = root.to(x)
     return euclidean(x * root, w * root) if root.dim() == 1 else euclidean(x @ root, w @ root)
-
-
-# Distances without a tensor of B x K x D numbers.
 
 
 def minkowski(x: torch.Tensor, w: torch.Tensor, *, p: float) -> torch.Tensor:
@@ -274,9 +267,6 @@ def distance_of(metric: str | Distance) -> Distance:
         return metric
     require(metric in METRICS, f"metric must be one of {', '.join(METRICS)}", repr(metric))
     return METRICS[metric]
-
-
-# Checks.
 
 
 def _tiny(values: torch.Tensor) -> float:
