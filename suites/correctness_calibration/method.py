@@ -62,7 +62,8 @@ class SampleTemperature(nn.Module):
             nn.init.constant_(self.second.bias, start)
 
     def forward(self, cues: torch.Tensor) -> torch.Tensor:
-        return self.second(self.first(cues).relu()).squeeze(-1).clamp(LEAST, MOST)
+        hidden = self.first(cues.to(self.first.weight.dtype)).relu()
+        return self.second(hidden).squeeze(-1).clamp(LEAST, MOST)
 
 
 # Losses of logits (N, K), temperatures (N,) or () and labels int64 (N,).
