@@ -220,7 +220,7 @@ def cues(*, seed: int) -> dict[str, float]:
     network = method.SampleTemperature()
     worst.note(parameters=float(sum(one.numel() for one in network.parameters())))
     x = 100 * torch.randn(2000, 12, generator=generator)
-    t = network(x)
+    t = torch.cat([method.SampleTemperature()(x) for _ in range(10)])
     worst.note(
         outside=float(((t < 0.1) | (t > 10)).sum()),
         unused=float(t.max() < 10 or t.min() > 0.1001),
