@@ -7,6 +7,7 @@
 - `training`: the one training loop, schedules, augmentation
 - `timing`: costs of several calls measured in turn
 - `stacked`: copies of a small network trained side by side
+- `stacked_features`: features of such copies, and their last layer by itself
 - `stacked_adam`: Adam for such copies, with a rate and a weight decay each
 - `tuning`: choosing hyper-parameters on validation data
 - `label_noise`: labels struck by noise of known kind and rate

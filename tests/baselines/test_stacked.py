@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from baselines.models import mlp
 from baselines.stacked import Stacked, StackedSGD
+from baselines.stacked_features import classify, hidden
 
 RATES = torch.tensor([0.05, 0.2, 1.0])
 
@@ -51,6 +52,15 @@ def test_every_copy_has_inputs_of_its_own_if_they_are_given() -> None:
     network, inputs, _ = problem()
     many = torch.stack([inputs, 2 * inputs])
     torch.testing.assert_close(Stacked(network, 2)(many), torch.stack([network(inputs), network(2 * inputs)]))
+
+
+def test_features_are_what_the_last_layer_reads() -> None:
+    models = Stacked(mlp([4, 6, 5, 3]), 2)
+    inputs = torch.randn(7, 4)
+    features = hidden(models, inputs)
+    assert features.shape == (2, 7, 5)
+    assert bool((features < 0).any())
+    torch.testing.assert_close(classify(models, features.relu()), models(inputs))
 
 
 def test_a_copy_without_a_finite_gradient_stands_still() -> None:
