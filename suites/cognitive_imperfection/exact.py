@@ -234,6 +234,7 @@ def agreements(*, seed: int) -> dict[str, float]:
         pair = x[:, :2] / x[:, :2].std(0)
         worst.note(pearson_gap=gap(method.icc(pair, "consistency"), pearson(*pair.T)))
         worst.note(above_pearson=method.icc(x[:, :2], "consistency") - abs(pearson(*x[:, :2].T)))
+    worst.note(below_nine=float((printed.AGREEMENT <= 0.9).sum()))
     days = np.array([printed.DAYS["A"], printed.DAYS["B"]]).T
     worst.note(print_order=method.icc(days, "agreement") - method.icc(days, "consistency"))
     return worst
