@@ -298,13 +298,9 @@ def rounding(*, seed: int) -> dict[str, float]:
     for _ in range(300):
         inside += low - 1e-4 <= halves(many + generator.uniform(-0.005, 0.005, 30)) <= high + 1e-4
     worst.note(outside=float(300 - inside))
-    cases = [
-        (0.74, 0.01, (0.745, 0.8)),
-        (0.74, 0.01, (0.7451, 0.8)),
-        (0.74, 0.01, (0.1, 0.735)),
-        (0.74, 0.01, (0.1, 0.73)),
-    ]
-    worst.note(wrong=float([method.differs(*case) for case in cases] != [False, True, False, True]))
+    intervals = [(0.745, 0.8), (0.7451, 0.8), (0.1, 0.735), (0.1, 0.73), (0.745 + 1e-12, 0.8), (0.1, 0.735 - 1e-12)]
+    told = [method.differs(0.74, 0.01, one) for one in intervals]
+    worst.note(wrong=float(told != [False, True, False, True, False, False]))
     return worst
 
 
