@@ -13,6 +13,7 @@
 - `label_noise`: labels struck by noise of known kind and rate
 - `distillation`: teachers trained once for all papers, objectives of students, DKD, DIST
 - `calibration`: maps from logits to probabilities fitted on validation data
+- `confidence_maps`: ensemble temperature scaling, isotonic maps of the confidence
 - `metrics`: translation, ranking, segmentation
 - `models`: ResNets for 32x32 images, small networks for digits
 - `transformer_models`: small transformers of timm and transformers

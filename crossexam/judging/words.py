@@ -112,6 +112,10 @@ def criterion(rule: Rule) -> str:
     return " and ".join(f"{sign} {number(bound)}" for sign, bound in bounds if bound is not None)
 
 
+MANY_SEEDS = 1e5
+"""More than these nobody runs: an estimate next to its bound."""
+
+
 def why(one: Judgement) -> str:
     """Why a claim has the verdict that it has, where its rule has the last word: for all but reproduced ones.
 
@@ -126,7 +130,7 @@ def why(one: Judgement) -> str:
     if finding.seeds_needed is not None:
         needed = finding.seeds_needed
         words.append(
-            "no number of seeds would decide" if math.isinf(needed) else f"about {needed:.0f} seeds would decide"
+            "no number of seeds would decide" if needed > MANY_SEEDS else f"about {needed:.0f} seeds would decide"
         )
     return "; ".join(filter(None, words))
 

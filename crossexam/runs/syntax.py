@@ -101,7 +101,7 @@ def _definition(statements: Sequence[ast.stmt], scope: _Scope) -> Definition:
             paths.add((*known[head], *rest))
             if not _is_ours(known[head]):
                 outside.add(f"{head} is {'.'.join(known[head])}")
-    text = "\n".join([*map(_dump, statements), *sorted(outside)])
+    text = "\n".join([*map(dump, statements), *sorted(outside)])
     return Definition(
         hashlib.sha256(text.encode()).hexdigest()[:16],
         sorted(names),
@@ -211,7 +211,7 @@ def _is_for_types(node: ast.AST) -> TypeGuard[ast.If]:
     return isinstance(node, ast.If) and (_dotted(node.test) or [""])[-1] == "TYPE_CHECKING"
 
 
-def _dump(statement: ast.stmt) -> str:
+def dump(statement: ast.stmt) -> str:
     """A statement without docstrings, comments and layout."""
     for node in ast.walk(statement):
         body = getattr(node, "body", None)

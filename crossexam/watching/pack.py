@@ -358,7 +358,7 @@ def _pack_data(packed: Pack, load: Load, limit: float, note: Callable[[str], Non
         note(f"data set {name}")
         for file in entry.files:
             path = Path("data", entry.folder or entry.name, file.name)
-            stored = _store(source / file.name, packed.folder / path)
+            stored = stored_at(source / file.name, packed.folder / path)
             added.append(stored)
             digest = content_digest(source / file.name)[0]
             placed = stored.relative_to(packed.folder).as_posix()
@@ -375,7 +375,7 @@ def _pack_data(packed: Pack, load: Load, limit: float, note: Callable[[str], Non
     return f"its data ({', '.join(names)}) takes {more / MIB:.1f} MiB, and {(limit - size + more) / MIB:.1f} are left"
 
 
-def _store(source: Path, target: Path) -> Path:
+def stored_at(source: Path, target: Path) -> Path:
     """Copy a file, its content compressed by LZMA where that is worth while; returns where it lies."""
     target.parent.mkdir(parents=True, exist_ok=True)
 

@@ -9,7 +9,7 @@ import pytest
 
 from crossexam.runs.executors import Executor
 from crossexam.runs.source import Project
-from crossexam.runs.syntax import _dump
+from crossexam.runs.syntax import dump
 from tests.conftest import ROOT, Sandbox
 
 TOML = """
@@ -270,7 +270,7 @@ def test_every_real_suite_reaches_its_method() -> None:
 def test_code_has_one_fingerprint_in_every_version_of_python() -> None:
     """Rows of a machine with another Python are of the same code: the text is spelt out, not left to `ast.dump`."""
     code = "class A:\n    'd'\n    def f(self, a, *, b=[]):\n        return f'{a!r:>3} and {b}' if a else None\n"
-    assert _dump(ast.parse(code).body[0]) == (
+    assert dump(ast.parse(code).body[0]) == (
         "ClassDef(name='A', bases=[], keywords=[], body=[FunctionDef(name='f', args=arguments(posonlyargs=[], "
         "args=[arg(arg='self'), arg(arg='a')], kwonlyargs=[arg(arg='b')], kw_defaults=[List(elts=[], ctx=Load())], "
         "defaults=[]), body=[Return(value=IfExp(test=Name(id='a', ctx=Load()), body=JoinedStr(values=["

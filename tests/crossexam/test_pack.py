@@ -151,13 +151,13 @@ def test_damaged_data_is_refused_on_arrival(project: Sandbox, data: str) -> None
 
 
 def test_gzipped_content_survives_being_packed(tmp_path: Path) -> None:
-    from crossexam.watching.pack import _store
+    from crossexam.watching.pack import stored_at
     from crossexam.watching.packed import unpack
     from reference.catalog import content_digest
 
     source, folder = tmp_path / "a.gz", tmp_path / "pack"
     source.write_bytes(gzip.compress(b"0123456789" * 100_000, compresslevel=1))
-    stored = _store(source, folder / "data" / "a.gz")
+    stored = stored_at(source, folder / "data" / "a.gz")
     assert stored.name == "a.gz.xz" and stored.stat().st_size < source.stat().st_size
     content = content_digest(source)[0]
     unpack(folder, {"files": [{"path": "data/a.gz", "stored": "data/a.gz.xz", "content": content}], "fetched": []})

@@ -20,7 +20,7 @@ from crossexam.runs.committed import committed_audits, committed_rows
 from crossexam.runs.plan import Selection, plan
 from crossexam.runs.rows import Row
 from crossexam.runs.source import Project
-from crossexam.showing.report.figures import Panel, Plan, _draw, costs_of, figures_of, power_law
+from crossexam.showing.report.figures import Panel, Plan, costs_of, drawn_anew, figures_of, power_law
 from crossexam.showing.report.site import Site, build, gather
 from crossexam.showing.report.status import results_readme, with_status
 from tests.conftest import ROOT, Sandbox
@@ -172,7 +172,7 @@ def test_a_power_law_is_drawn_through_its_points() -> None:
     exponent, fitted = power_law(sizes, [3 * size**-0.5 for size in sizes])
     assert exponent == pytest.approx(-0.5) and fitted == pytest.approx([3, 3 / 10**0.5, 0.3])
     panel = Panel("errors", "N", "error", {"method": (sizes, (3.0, 1.0, 0.3))}, lines=True, logarithmic=True)
-    (figure,) = _draw(Plan("toy", curves=(panel,)))
+    (figure,) = drawn_anew(Plan("toy", curves=(panel,)))
     assert ("errors", "error", "method, fitted exponent", "", "-0.5") in figure.table
 
 

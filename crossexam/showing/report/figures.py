@@ -251,7 +251,7 @@ def draw(plan: Plan, kept: Path) -> list[Figure]:
         return [
             Figure(**{**one, "table": tuple(map(tuple, one["table"]))}) for one in json.loads(file.read_text("utf-8"))
         ]
-    figures = _draw(plan)
+    figures = drawn_anew(plan)
     kept.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps([asdict(figure) for figure in figures]), encoding="utf-8")
@@ -270,7 +270,8 @@ def _settle(salt: str) -> None:
     })  # fmt: skip
 
 
-def _draw(plan: Plan) -> list[Figure]:
+def drawn_anew(plan: Plan) -> list[Figure]:
+    """The figures of a paper, whatever is kept."""
     _settle(plan.slug)
     figures = []
     if plan.intervals:
