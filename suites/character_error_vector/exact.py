@@ -213,7 +213,7 @@ def parsing(*, seed: int) -> Metrics:
         regions, found = rng.integers([0, 0, 1, 1], [12, 12, 13, 13], (2, 3, 4))
         slow = slow_cote(regions, found, 24)
         for painted in (cote(regions, found, (24, 24)), cote(4 * regions, 4 * found, (96, 96), canvas=24)):
-            worst.note(cote_gap=gap(list(vars(painted).values()), slow))
+            worst.note(cote_gap=gap([*vars(painted).values(), painted.score], [*slow, slow[0] - slow[1] - slow[2]]))
     words = ["Ab", "\ufb01n", "\u201cx"]
     characters, middle = method.spread(words, [[0, 0, 10, 4], [20, 2, 9, 6], [0, 10, 3, 1]])
     expected = [[2.5, 2], [7.5, 2], [21.5, 5], [24.5, 5], [27.5, 5], [0.75, 10.5], [2.25, 10.5]]
@@ -222,6 +222,9 @@ def parsing(*, seed: int) -> Metrics:
         whole = cote(strips, [[0, 0, 30, 10 * n]], (30, 10 * n))
         worst.note(one_box_cote=gap([*vars(whole).values(), whole.score], [1, 0, 1 - 1 / n, 0, 1 / n]))
     worst.note(cote_gap=gap(cote([[-2, -2, 5, 4]], [[-1, -5, 9, 9]], (9, 9)).score, 1.0))
+    # Less than half a pixel is none: pages are not enlarged, and the longer side is what shrinks.
+    thin = cote([[0, 0, 2, 2]], [[0, 0, 0.4, 2]], (9, 9)), cote([[0, 0, 2, 9]], [[0, 0, 0.9, 9]], (100, 10), canvas=50)
+    worst.note(cote_gap=gap([one.score for one in thin]))
     shares = [[0, 0, 10, 30], [0, 30, 10, 10], [0, 40, 10, 20]]
     blank = [cote([], [], (9, 9)), cote([], [[0, 0, 3, 3]], (9, 9)), cote([[0, 0, 3, 3]], [], (9, 9))]
     return {
@@ -285,7 +288,7 @@ def defaults() -> Metrics:
     bare, partly = decompose(vectors("ab")), decompose_micro(vectors("ab", inside, read_true=["ab"]))
     unknown = [*vars(bare).values(), partly.parsing, partly.interaction, partly.total]
     empty = [
-        vectors("", owners=[]).truth, inside_boxes(q, []), inside_masks(q, mask[:0]),
+        vectors("", owners=[]).truth, method.spread([], [])[1], inside_boxes(q, []), inside_masks(q, mask[:0]),
         inside_masks(np.zeros((0, 2)), mask),
     ]  # fmt: skip
     words = count(["a bc", "bc"], ["d"], unit="word")
