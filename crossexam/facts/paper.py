@@ -46,6 +46,8 @@ class Needs(Validated):
     """Names in the catalogue of reference data."""
     packages: tuple[str, ...] = ()
     """Importable modules beyond the core dependencies."""
+    programs: tuple[str, ...] = ()
+    """Programs on the PATH."""
     models: tuple[str, ...] = ()
     """Pretrained models, by their names in the catalogue: sets like the data, and what reads them is transformers."""
     minutes: float = 5.0

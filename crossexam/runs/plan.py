@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import itertools
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,6 +213,9 @@ def _lacking(needs: Needs, slug: str) -> Iterator[str]:
     for package in needs.packages:
         if importlib.util.find_spec(package) is None:
             yield f"needs the package '{package}': python -m pip install {package}"
+    for program in needs.programs:
+        if shutil.which(program) is None:
+            yield f"needs the program '{program}' on the PATH: install it as this system installs programs"
     if needs.models and version("transformers") == "absent":
         yield f"needs transformers for {', '.join(needs.models)}: python -m pip install 'crossexam[models]'"
 

@@ -100,6 +100,15 @@ def small(data: str) -> str:
     return TOML.replace('tier = "exact"', f'tier = "small"\nneeds = {{ {data} }}\nprotocol = {{ {protocol} }}')
 
 
+def test_a_program_that_is_not_there_blocks_and_says_so(toy: Sandbox) -> None:
+    toy.suite(small('programs = ["no-such-engine"]'))
+    planned = toy.run("plan", "toy")
+    assert planned.returncode == 0
+    assert "needs the program 'no-such-engine' on the PATH" in planned.stdout
+    toy.suite(small('programs = ["git"]'))
+    assert "needs the program" not in toy.run("plan", "toy").stdout
+
+
 def test_absent_data_blocks_with_the_remedy(toy: Sandbox) -> None:
     toy.suite(small('data = ["taiwan-default"]'))
     run = toy.run("run", "toy", CROSSEXAM_DATA="")
