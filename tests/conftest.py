@@ -15,8 +15,18 @@ from typing import Any
 import pytest
 
 from crossexam.runs.host import private_host
+from reference.catalog import get
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def needed(name: str, *packages: str) -> None:
+    """Skip, with the reason, where a set or a package is absent."""
+    for package in packages:
+        pytest.importorskip(package)
+    if not get(name).available:
+        pytest.skip(f"data set '{name}' is absent: {get(name).remedy}")
+
 
 TOML = """
 [paper]

@@ -25,7 +25,7 @@ from baselines.language_models import (
 )
 from baselines.training import Batch, fit
 from reference.catalog import DataSet, File, get
-from tests.baselines.tiny_models import needed
+from tests.conftest import needed
 
 
 class Bigram(nn.Module):

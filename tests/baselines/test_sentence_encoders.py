@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 import reference
 from baselines.sentence_encoders import SentenceEncoder
-from tests.baselines.tiny_models import needed, tiny_tokenizer
+from tests.baselines.tiny_models import tiny_tokenizer
+from tests.conftest import needed
 
 TEXTS = ["to be", "to be or not to be, that is the question", "x"]
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from baselines.small_data import Split, split
-from reference.catalog import get
-
-
-def needed(data: str) -> None:
-    if not get(data).available:
-        pytest.skip(f"data set '{data}' is absent: {get(data).remedy}")
+from tests.conftest import needed
 
 
 @pytest.mark.parametrize(

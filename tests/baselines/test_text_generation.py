@@ -7,7 +7,8 @@ import torch
 
 from baselines.language_models import pretrained
 from baselines.text_generation import chat, end_tokens, lora, nucleus, sample
-from tests.baselines.tiny_models import CHAT, needed, tiny_llama, tiny_tokenizer
+from tests.baselines.tiny_models import CHAT, tiny_llama, tiny_tokenizer
+from tests.conftest import needed
 
 PROMPTS = ["to be", "the question whether tis nobler", "x"]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from baselines.text_reading import IGNORED, batches, hidden_states, read_texts
-from tests.baselines.tiny_models import needed, tiny_llama, tiny_tokenizer
+from tests.baselines.tiny_models import tiny_llama, tiny_tokenizer
+from tests.conftest import needed
 
 TEXTS = ["to be", "to be or not to be, that is the question", "the question", "x"]
 

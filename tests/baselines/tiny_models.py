@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from reference.catalog import get
-
 TEXT = "to be or not to be that is the question whether tis nobler in the mind to suffer"
 CHAT = (
     "{% for message in messages %}<s>{{ message.role }}: {{ message.content }}</s>{% endfor %}"
@@ -39,11 +37,3 @@ def tiny_llama(vocabulary: int = 300) -> Any:
     model = small_decoder(vocabulary, width=16, depth=2, heads=2, length=64).eval()
     model.config.eos_token_id = 2
     return model
-
-
-def needed(name: str, *packages: str) -> None:
-    """Skip, with the reason, where a set or a package is absent."""
-    for package in packages:
-        pytest.importorskip(package)
-    if not get(name).available:
-        pytest.skip(f"data set '{name}' is absent: {get(name).remedy}")

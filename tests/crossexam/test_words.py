@@ -97,6 +97,10 @@ def test_costs_and_p_have_two_digits() -> None:
             "its interval, 72.9 to 73.9, reaches beyond what is allowed: 73 to 74; no number of seeds would decide",
         ),
         (
+            judged(LEVEL, "inconclusive", 73.0, 72.5, 73.5, seeds_needed=3.9e29),
+            "its interval, 72.5 to 73.5, reaches beyond what is allowed: 73 to 74; no number of seeds would decide",
+        ),
+        (
             judged(LEVEL, "inconclusive", 73.5, 73.4, 73.6, p_holm=0.3, own="reproduced"),
             "its interval, 73.40 to 73.60, is within 73 to 74, but Holm's p is 0.3",
         ),

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from crossexam.facts.project import suite_folders
-from reference.catalog import get
-from tests.conftest import ROOT
+from tests.conftest import ROOT, needed
 
 BLOCK = """
 import os
@@ -67,8 +66,7 @@ def test_the_block_holds(blocked: dict[str, str]) -> None:
 
 
 def test_exact_and_small_tier_without_a_network(blocked: dict[str, str]) -> None:
-    if not get("german-credit").available:
-        pytest.skip(f"data set 'german-credit' is absent: {get('german-credit').remedy}")
+    needed("german-credit")
     exact = run(blocked, "-m", "crossexam", "run", "credit-iv", "--tier", "exact", "--own")
     assert exact.returncode == 0, exact.stdout + exact.stderr
     small = run(blocked, "-m", "crossexam", "run", "credit-iv", "--tier", "small", "-k", "drift_german", "--own")

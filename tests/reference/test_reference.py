@@ -15,11 +15,7 @@ import reference
 from reference import catalog as module
 from reference.catalog import STATES, DataError, File, catalog, get
 from reference.images import read_idx
-
-
-def available(name: str) -> None:
-    if not get(name).available:
-        pytest.skip(f"data set '{name}' is absent: {get(name).remedy}")
+from tests.conftest import needed
 
 
 def test_every_entry_says_what_a_user_must_know() -> None:
@@ -68,7 +64,7 @@ def test_breast_cancer() -> None:
 
 
 def test_german_credit() -> None:
-    available("german-credit")
+    needed("german-credit")
     table = reference.load("german-credit")
     assert table.features.shape == (1000, 20)
     assert int(table.target.sum()) == 300
@@ -76,7 +72,7 @@ def test_german_credit() -> None:
 
 
 def test_fashion_mnist() -> None:
-    available("fashion-mnist")
+    needed("fashion-mnist")
     images = reference.load("fashion-mnist", "test")
     assert images.images.shape == (10000, 1, 28, 28)
     assert np.bincount(images.labels.numpy()).tolist() == [1000] * 10
@@ -90,7 +86,7 @@ def test_unknown_names_and_splits() -> None:
 
 
 def test_letter_in_either_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    available("letter")
+    needed("letter")
     table = reference.load("letter")
     assert table.features.shape == (20000, 16) and int(table.features.max().max()) == 15
     assert table.target[:3].tolist() == [19, 8, 3]

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save_file
 
-from reference.catalog import get
+from baselines.ngrams import ngram_nats
 from suites.cognitive_imperfection import experiments, method, on_text, printed
+from tests.conftest import needed
 
 SENTENCES = [np.array([2, 3]), np.array([2, 2, 4])]
-
-
-def needed() -> None:
-    if not get("ud-english-ewt").available:
-        pytest.skip(f"data set 'ud-english-ewt' is absent: {get('ud-english-ewt').remedy}")
 
 
 def test_statistics_by_hand() -> None:
@@ -44,6 +41,18 @@ def test_bigrams_by_hand() -> None:
     assert model.matrix[5].tolist() == model.single.tolist()
     expected = -np.log([model.matrix[0, 2], model.matrix[2, 5], model.matrix[5, 0]]).mean()
     assert model.nats([np.array([2, 5])]) == pytest.approx(expected)
+
+
+def test_bigrams_are_those_of_the_shared_ground() -> None:
+    generator = np.random.default_rng(0)
+    text, other = ([generator.integers(1, 20, size) for size in generator.integers(1, 9, 60)] for _ in range(2))
+
+    def row(sentences: list[np.ndarray]) -> torch.Tensor:  # behind an end of a sentence, as the model begins
+        return torch.from_numpy(np.concatenate([[0], *(np.append(one, 0) for one in sentences)]))[None]
+
+    expected = ngram_nats(row(text), row(other), 20, 1)[0, 1:]
+    # The shared one has a token of its own before the first, so that the row's start counts once more among unigrams.
+    assert on_text.Bigrams(text, 20).nats(other) == pytest.approx(float(expected.mean()), rel=0.01)
 
 
 def test_samples_have_the_probabilities_of_the_model() -> None:
@@ -77,7 +86,7 @@ def test_next_text(arm: str) -> None:
 
 
 def test_recursion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed()
+    needed("ud-english-ewt")
     monkeypatch.setattr(on_text, "SENTENCES", 200)
     monkeypatch.setattr(on_text, "GENERATIONS", 1)
     save_file(experiments.generations(seed=1000), tmp_path / "generations.safetensors")

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from baselines.models import mlp
 from baselines.small_data import Split, split
 from baselines.training import cosine, fit
-from reference.catalog import get
 from suites.comp_sum import experiments, method, on_cifar, on_small_data
 from suites.comp_sum.contenders import HARDENED, NOISES, RATES, TAUS
 from suites.comp_sum.method import comp_sum
+from tests.conftest import needed
 from tests.suites import data_folders
 
 CPU = torch.device("cpu")
@@ -128,12 +128,6 @@ def test_rates_are_chosen_on_validation_data() -> None:
     assert found == {
         "accuracy_shared": 9.0, "rate_shared": RATES[2], "accuracy_tuned": 12.0, "rate_tuned": RATES[5],
     }  # fmt: skip
-
-
-def needed(*names: str) -> None:
-    for name in names:
-        if not get(name).available:
-            pytest.skip(f"data set '{name}' is absent: {get(name).remedy}")
 
 
 @pytest.mark.parametrize("data", ["digits", "fashion-mnist", "letter"])

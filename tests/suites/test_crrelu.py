@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from baselines.models import mlp
-from reference.catalog import get
 from suites.crrelu import experiments, on_small_data
 from suites.crrelu.contenders import ACTIVATIONS, SIZE, Mixed, corrected_sigmoid, normal
 from suites.crrelu.method import CRReLU, crrelu, inverted, parameter_groups, stepped, unit_nodes
+from tests.conftest import needed
 from tests.suites import data_folders
 
 
@@ -170,8 +170,7 @@ def test_a_dead_unit_is_seen() -> None:
 
 @pytest.mark.parametrize("data", ["fashion-mnist", "letter"])
 def test_small_protocols(data: str, tmp_path: Path) -> None:
-    if not get(data).available:
-        pytest.skip(f"data set '{data}' is absent: {get(data).remedy}")
+    needed(data)
     sizes = {"data": data, "rows": 100, "epochs": 1}
     save_file(experiments.trained(seed=1000, **sizes), tmp_path / "trained.safetensors")
     for arm in ACTIVATIONS:

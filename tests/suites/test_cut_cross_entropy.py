@@ -14,11 +14,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from reference.catalog import get
 from suites.cut_cross_entropy import experiments, on_smollm2, on_wikitext
 from suites.cut_cross_entropy.method import PRESETS, Accumulator, linear_cross_entropy, streaming_log_sum_exp
 from tests.baselines.tiny_models import TEXT, tiny_llama, tiny_tokenizer
-from tests.conftest import ROOT
+from tests.conftest import ROOT, needed
 
 CPU = torch.device("cpu")
 E = torch.eye(2, dtype=torch.float64)
@@ -212,8 +211,7 @@ def test_memory_at_a_small_size() -> None:
 
 
 def test_language_model_at_a_tiny_size() -> None:
-    if not get("wikitext-2-heldout").available:
-        pytest.skip(f"data set 'wikitext-2-heldout' is absent: {get('wikitext-2-heldout').remedy}")
+    needed("wikitext-2-heldout")
     found = experiments.language_model(seed=1000, vocabulary=300, steps=2)
     assert found["curve_gap"] < 1e-4
     assert 0 <= found["sorted"] <= 1

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from suites.direct_coverage import experiments, method, on_math, on_small_data
 from suites.direct_coverage.contenders import LOSSES, loss
 from suites.direct_coverage.method import coverage, coverage_loss, direct_coverage, factor
-from tests.baselines.tiny_models import needed, tiny_llama, tiny_tokenizer
+from tests.baselines.tiny_models import tiny_llama, tiny_tokenizer
+from tests.conftest import needed
 
 CPU = torch.device("cpu")
 HALF = torch.tensor([0.5], dtype=torch.float64).log()

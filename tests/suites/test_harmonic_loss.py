@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from reference.catalog import get
 from suites.harmonic_loss import experiments, method, on_arithmetic, on_images, on_wikitext
 from suites.harmonic_loss.contenders import SETTINGS, losses, top2
 from suites.harmonic_loss.method import METRICS, HarmonicHead, harmonic_logits, harmonic_loss
+from tests.conftest import needed
 from tests.suites import data_folders
 
 FEATURES = torch.tensor([[3.0, 0.0]], dtype=torch.float64)
@@ -104,8 +104,7 @@ def test_label_smoothing_is_pytorchs() -> None:
 
 @pytest.mark.parametrize("data", ["digits", "fashion-mnist"])
 def test_heads(data: str, tmp_path: Path) -> None:
-    if not get(data).available:
-        pytest.skip(f"data set '{data}' is absent: {get(data).remedy}")
+    needed(data)
     sizes = {"data": data, "rows": 130, "epochs": 1}
     save_file(experiments.heads(seed=1000, **sizes), tmp_path / "heads.safetensors")
     for arm in SETTINGS:
@@ -129,8 +128,7 @@ def test_grokking(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arm", ["ce", "normface", "cosine"])
 def test_language_model(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not get("wikitext-2-heldout").available:
-        pytest.skip(f"data set 'wikitext-2-heldout' is absent: {get('wikitext-2-heldout').remedy}")
+    needed("wikitext-2-heldout")
     monkeypatch.setattr(on_wikitext, "SCORED", 500)
     found = experiments.language_model(arm=arm, seed=1000, steps=20)
     assert 0 < found["bits_per_byte"] < 9

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from baselines.models import mlp
 from baselines.training import fit, step_decay
-from reference.catalog import get
 from suites.ldr_loss import contenders, experiments, method, on_cifar, on_letter
 from suites.ldr_loss.contenders import LOSSES, RATES, with_noise
+from tests.conftest import needed
 from tests.suites import data_folders
 
 CPU = torch.device("cpu")
@@ -141,8 +141,7 @@ def test_the_table_of_a_stacked_loss_is_that_of_its_own_network() -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not get("letter").available:
-        pytest.skip(f"data set 'letter' is absent: {get('letter').remedy}")
+    needed("letter")
     path = tmp_path_factory.mktemp("artifact") / "trained.safetensors"
     save_file(experiments.trained(seed=1000, rows=500, epochs=1), path)
     return path
@@ -172,8 +171,7 @@ def test_weight_decay_is_chosen_on_validation_data(tmp_path: Path) -> None:
 
 
 def test_letter_folds(tmp_path: Path) -> None:
-    if not get("letter").available:
-        pytest.skip(f"data set 'letter' is absent: {get('letter').remedy}")
+    needed("letter")
     sizes = {"noise": "class-0.5", "rows": 500, "epochs": 1}
     save_file(experiments.trained_folds(seed=4, **sizes), tmp_path / "fold.safetensors")
     metrics = experiments.letter_folds(arm="gce", trained_folds=tmp_path / "fold.safetensors", **sizes)

@@ -10,21 +10,16 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from reference.catalog import get
 from suites.orthogonal_projection import experiments, on_cifar, on_small_data
 from suites.orthogonal_projection.contenders import CLEAN, NOISY, RATES, SETTINGS, SIGNED, loss
 from suites.orthogonal_projection.exact import VARIANTS, by_gram
 from suites.orthogonal_projection.method import ROWS, cosines, cross_entropy_with_projection, orthogonal_projection
+from tests.conftest import needed
 from tests.suites import data_folders
 
 HALF = 1 / math.sqrt(2)
 FEATURES = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, -3.0]], dtype=torch.float64)
 LABELS = torch.tensor([5, 5, 0])
-
-
-def needs(data: str) -> None:
-    if not get(data).available:
-        pytest.skip(f"data set '{data}' is absent: {get(data).remedy}")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +141,7 @@ def test_signed_features(tmp_path: Path) -> None:
 
 
 def test_transfer(tmp_path: Path) -> None:
-    needs("letter")
+    needed("letter")
     sizes = {"rows": 200, "epochs": 1}
     save_file(experiments.transferred(seed=1000, **sizes), tmp_path / "transferred.safetensors")
     found = experiments.on_few(arm="opl", transferred=tmp_path / "transferred.safetensors", **sizes)

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from baselines.distillation import correlated, decoupled
 from baselines.losses import kl_divergence
 from baselines.models import mlp
-from reference.catalog import get
 from suites.pld import experiments, method, on_cifar, on_small_data
 from suites.pld.contenders import RATES, RESTRICTED, SETTINGS
 from suites.pld.method import plackett_luce_distillation, teacher_ranking
+from tests.conftest import needed
 from tests.suites import data_folders
 
 STUDENT = torch.tensor([[0.0, math.log(2), math.log(3)]], dtype=torch.float64)
@@ -128,8 +128,7 @@ def test_settings_are_chosen_on_validation_data() -> None:
 
 @pytest.mark.parametrize("data", ["digits", "letter"])
 def test_students(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not get(data).available:
-        pytest.skip(f"data set '{data}' is absent: {get(data).remedy}")
+    needed(data)
     monkeypatch.setattr(on_small_data, "taught", lambda parts, _: mlp([parts.test[0].shape[1], 4, parts.classes]))
     sizes = {"data": data, "rows": 128, "epochs": 1}
     save_file(experiments.students(seed=1000, **sizes), tmp_path / "students.safetensors")
