@@ -22,7 +22,7 @@ from baselines.reinforcement.problems import (
     redundant_response,
     worked,
 )
-from tests.reference.test_reference import available
+from tests.conftest import needed
 
 
 def response(text: str, width: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +71,7 @@ def test_arithmetic_is_right() -> None:
 
 
 def test_calculator_bench() -> None:
-    available("gsm8k")
+    needed("gsm8k")
     problems, values = calculator()
     assert len(problems) == len(values) == 6_600
     assert problems.prompts.shape == (6_600, 8) and problems.answers.shape == (6_600, 6)
@@ -98,7 +98,7 @@ def test_steps_that_hang_together(marks: list[tuple[str, str]], prompt: str | No
 
 
 def test_chains_can_be_followed() -> None:
-    available("gsm8k")
+    needed("gsm8k")
     problems, values = chains("test")
     assert len(problems) == len(values) == 441 and len(chains()[1]) == 2_550
     wrong = 0

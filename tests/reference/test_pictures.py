@@ -16,8 +16,7 @@ import reference
 from reference import DataError
 from reference.decoded import decoded
 from reference.volumes import read_packed
-from tests.conftest import ROOT
-from tests.reference.test_reference import available
+from tests.conftest import ROOT, needed
 from tests.reference.test_text import root  # noqa: F401  (a fixture)
 
 
@@ -29,7 +28,7 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_cifar10_jpeg(cache_folder: Path) -> None:
     pytest.importorskip("pyarrow")
-    available("cifar10-jpeg")
+    needed("cifar10-jpeg")
     first = reference.load("cifar10-jpeg", "test")
     assert first.images.shape == (10_000, 3, 32, 32) and first.images.dtype == torch.uint8
     assert torch.bincount(first.labels).tolist() == [1_000] * 10 and first.labels.diff().min() == 0
@@ -42,7 +41,7 @@ def test_cifar10_jpeg(cache_folder: Path) -> None:
 
 
 def test_fashion_mnist_from_the_cache_is_what_the_files_say(cache_folder: Path) -> None:
-    available("fashion-mnist")
+    needed("fashion-mnist")
     first, again = (reference.load("fashion-mnist", "test") for _ in range(2))
     assert torch.equal(first.images, again.images) and len(list(cache_folder.iterdir())) == 1
     path = next(cache_folder.iterdir())
@@ -92,12 +91,12 @@ def test_two_processes_decode_at_once(tmp_path: Path) -> None:
 
 
 def test_photographs() -> None:
-    available("kodak")
+    needed("kodak")
     kodak = reference.load("kodak")
     assert kodak.names[0] == "kodim01" and len(kodak) == 24
     assert {tuple(image.shape) for image in kodak.images} == {(3, 512, 768), (3, 768, 512)}
     assert sum(image.shape[1] == 768 for image in kodak.images) == 6
-    available("bsds500-images")
+    needed("bsds500-images")
     for split, count in (("train", 200), ("val", 100)):
         found = reference.load("bsds500-images", split)
         assert len(found) == count
@@ -105,7 +104,7 @@ def test_photographs() -> None:
 
 
 def test_left_atrium_half() -> None:
-    available("left-atrium-half")
+    needed("left-atrium-half")
     for split, count in (("train", 80), ("test", 20)):
         volumes = reference.load("left-atrium-half", split)
         assert len(volumes) == count and len({volume.case for volume in volumes}) == count
@@ -132,7 +131,7 @@ def test_a_volume_that_does_not_fit_together(tmp_path: Path) -> None:
 
 
 def test_era_interim_in_physical_units() -> None:
-    available("era-interim")
+    needed("era-interim")
     found = reference.load("era-interim")
     assert found.values.shape == (2, 3, 3, 241, 480) and found.values.dtype == torch.float32
     assert (found.variables, found.levels, found.months) == (("z", "u", "v"), (200, 500, 850), (1, 7))

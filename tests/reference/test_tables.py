@@ -13,12 +13,12 @@ import reference
 from reference import DataError
 from reference.recommendation import read_libfm
 from reference.retrieval import smart_records
-from tests.reference.test_reference import available
+from tests.conftest import needed
 from tests.reference.test_text import root  # noqa: F401  (a fixture)
 
 
 def test_ml_100k() -> None:
-    available("ml-100k")
+    needed("ml-100k")
     found = reference.load("ml-100k")
     assert len(found) == 100_000 and (len(found.users), len(found.items)) == (943, 1_682)
     assert (found.user[0], found.item[0], found.rating[0], found.timestamp[0]) == (195, 241, 3, 881_250_949)
@@ -44,7 +44,7 @@ def test_ml_1m_in_its_own_format(root: Path) -> None:  # noqa: F811
 
 
 def test_frappe_heldout() -> None:
-    available("frappe-heldout")
+    needed("frappe-heldout")
     for split, count in (("validation", 57_722), ("test", 28_860)):
         found = reference.load("frappe-heldout", split)
         assert found.features.shape == (count, 10) and set(np.unique(found.target)) == {0, 1}
@@ -66,7 +66,7 @@ def test_bad_libfm(tmp_path: Path) -> None:
 
 
 def test_cranfield() -> None:
-    available("cranfield")
+    needed("cranfield")
     found = reference.load("cranfield")
     assert (len(found.documents), len(found.queries), len(found.judgments)) == (1_400, 225, 1_837)
     assert Counter(judgment.grade for judgment in found.judgments) == {-1: 225, 1: 128, 2: 387, 3: 734, 4: 363}

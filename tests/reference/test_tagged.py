@@ -9,7 +9,7 @@ import pytest
 import reference
 from reference import DataError
 from reference.tagged import Sentence, bracketed, columns, conllu, iob2, slashed
-from tests.reference.test_reference import available
+from tests.conftest import needed
 from tests.reference.test_text import root  # noqa: F401  (a fixture)
 
 
@@ -33,7 +33,7 @@ from tests.reference.test_text import root  # noqa: F401  (a fixture)
     ],
 )
 def test_published_counts(name: str, split: str, sentences: int, words: int, tags: int) -> None:
-    available(name)
+    needed(name)
     found = reference.load(name, split)
     assert (len(found), sum(map(len, found.sentences)), len(found.tagset)) == (sentences, words, tags)
     for sentence in found.sentences:
@@ -41,7 +41,7 @@ def test_published_counts(name: str, split: str, sentences: int, words: int, tag
 
 
 def test_accents_survive() -> None:
-    available("conll2002")
+    needed("conll2002")
     first = reference.load("conll2002", "esp-testb").sentences[0]
     assert first.words[:2] == ("La", "Coruña") and first.tags[:2] == ("B-LOC", "I-LOC") and first.pos[0] == "DA"
 

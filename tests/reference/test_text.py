@@ -13,7 +13,7 @@ import pytest
 
 import reference
 from reference import DataError
-from tests.reference.test_reference import available
+from tests.conftest import needed
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_published_sizes(name: str, split: str, count: int) -> None:
-    available(name)
+    needed(name)
     assert len(reference.load(name, split)) == count
     with pytest.raises(DataError, match="no split 'nonsense'"):
         reference.load(name, "nonsense")
 
 
 def test_answers_of_gsm8k_are_numbers() -> None:
-    available("gsm8k")
+    needed("gsm8k")
     problems = [*reference.load("gsm8k", "train"), *reference.load("gsm8k", "test")]
     assert all(float(problem.answer) == float(problem.answer) for problem in problems)
     first = reference.load("gsm8k", "test")[0]
@@ -64,26 +64,26 @@ def test_answers_of_gsm8k_are_numbers() -> None:
 
 def test_classes_are_balanced_where_they_should_be() -> None:
     for name in ("movie-reviews", "sentence-polarity", "subjectivity"):
-        available(name)
+        needed(name)
         found = reference.load(name)
         assert np.bincount(found.labels).tolist() == [len(found) // 2] * 2 and len(found.classes) == 2
-    available("qc")
+    needed("qc")
     counts = Counter(reference.load("qc", "test").labels.tolist())
     assert [counts[label] for label in range(6)] == [9, 138, 94, 65, 81, 113]  # ABBR DESC ENTY HUM LOC NUM
-    available("rte-123")
+    needed("rte-123")
     assert np.bincount(reference.load("rte-123", "rte1-test").labels).tolist() == [400, 400]
 
 
 def test_running_text() -> None:
-    available("wikitext-2-heldout")
+    needed("wikitext-2-heldout")
     assert len(reference.load("wikitext-2-heldout", "val").words) == 213_886
     assert len(reference.load("wikitext-2-heldout", "test").words) == 241_211
-    available("tiny-shakespeare")
+    needed("tiny-shakespeare")
     assert len(reference.load("tiny-shakespeare").text) == 1_115_394
 
 
 def test_translations_are_aligned() -> None:
-    available("multi30k")
+    needed("multi30k")
     pairs = reference.load("multi30k", "test")
     assert pairs.english[0].startswith("A man in an orange hat") and pairs.german[0].startswith(
         "Ein Mann mit einem orangefarbenen"
@@ -91,7 +91,7 @@ def test_translations_are_aligned() -> None:
 
 
 def test_speeches_have_names() -> None:
-    available("inaugural")
+    needed("inaugural")
     speeches = reference.load("inaugural")
     assert speeches.names[0] == "1789-Washington" and "2005-Bush" in speeches.names
     assert speeches.texts[0].startswith("Fellow-Citizens of the Senate")

@@ -15,7 +15,7 @@ from sklearn.metrics import f1_score
 
 from suites.dice_loss import contenders, experiments, on_conll, on_digits, on_mrpc
 from suites.dice_loss.method import dice, official, tversky
-from tests.reference.test_reference import available
+from tests.conftest import needed
 
 CPU = torch.device("cpu")
 SCRIPTS: dict[str, Any] = {"square": True, "alpha": 0.01, "smooth": 1.0}
@@ -101,7 +101,7 @@ class TestSmallTier:
     @pytest.mark.parametrize(("corpus", "names"), [("dutch", ["conll2002"]), ("ewt", ["ud-english-ewt"])])
     def test_tagging(self, corpus: str, names: list[str]) -> None:
         for name in names:
-            available(name)
+            needed(name)
         sizes = {"train": 64, "val": 20, "test": 20}
         for arm in ("weighted_ce", "focal"):
             finite(experiments.tagging(arm=arm, seed=1000, corpus=corpus, epochs=1, sizes=sizes))

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from suites.entropy_mechanism import experiments, laws, method, on_problems
 from suites.entropy_mechanism.contenders import ARMS
-from tests.reference.test_reference import available
+from tests.conftest import needed
 
 CPU = torch.device("cpu")
 
@@ -90,7 +90,7 @@ def test_law_and_covariance_of_a_run(tmp_path: Path) -> None:
 
 
 def test_calculator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    available("gsm8k")
+    needed("gsm8k")
     start = on_problems.taught_policy(1000, CPU, steps=20)
     save_file(start.state_dict(), tmp_path / "start.safetensors")
     path = tmp_path / "start.safetensors"
@@ -101,7 +101,7 @@ def test_calculator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_held_out_questions_are_not_trained_on() -> None:
-    available("gsm8k")
+    needed("gsm8k")
     train, values, held_out = on_problems.calculator_problems(3)
     assert len(train) == len(values) == 5_940 and len(held_out) == 660
     rows = {tuple(row) for row in train.prompts.tolist()}
