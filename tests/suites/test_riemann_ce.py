@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from baselines.language_models import pretrained
 from baselines.transformer_models import small_decoder
-from suites.riemann_ce import contenders, experiments, method, on_language, on_zeta, zeta
+from suites.riemann_ce import contenders, method, on_language, on_zeta, zeta
 from tests.conftest import needed
 
 
@@ -116,7 +116,7 @@ def test_small_experiments() -> None:
 def test_cached_chains_are_those_of_reading_anew() -> None:
     pytest.importorskip("transformers")
     torch.manual_seed(0)
-    model = small_decoder(20, width=16, depth=2, heads=2, length=32).eval()
+    model = small_decoder(20, width=16, depth=2, heads=2, length=32)
     prompts = [[5, 6, 7], [8, 9], [3, 4, 5, 6]]
     reader = on_language.Reader(model, prompts, banned=[1])
     found = on_language.decoded(reader, 4, seed=0)
@@ -152,7 +152,7 @@ def test_accuracy_by_hand(tmp_path: Path) -> None:
         tmp_path / "chains.safetensors",
     )
     found = {
-        arm: experiments.sums(arm=arm, chains=tmp_path / "chains.safetensors")["accuracy"]
+        arm: on_language.sums(arm=arm, chains=tmp_path / "chains.safetensors")["accuracy"]
         for arm in ("nucleus", "majority_of_four", "greedy")
     }
     assert found == {"nucleus": 50, "majority_of_four": 50, "greedy": 50}
@@ -167,7 +167,7 @@ def test_protocol_on_few_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(on_language, "ASKED", 2)
     _, tokenizer = pretrained(on_language.MODEL)
     assert all(len(row) == on_language.WIKI_TOKENS for row in on_language.wikipedia(tokenizer))
-    save_file(experiments.chains(seed=0), tmp_path / "chains.safetensors")
-    found = experiments.decoding(arm="top_p_beam", dataset="gsm8k", chains=tmp_path / "chains.safetensors")
+    save_file(on_language.chains(seed=0), tmp_path / "chains.safetensors")
+    found = on_language.decoding(arm="top_p_beam", dataset="gsm8k", chains=tmp_path / "chains.safetensors")
     assert found["log_prob"] < 0
-    assert 0 <= experiments.sums(arm="greedy", chains=tmp_path / "chains.safetensors")["accuracy"] <= 100
+    assert 0 <= on_language.sums(arm="greedy", chains=tmp_path / "chains.safetensors")["accuracy"] <= 100
