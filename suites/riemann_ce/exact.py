@@ -110,7 +110,8 @@ def zeros() -> dict[str, float]:
             functions.count_zeros(zeta, (0.5, -1), (1.5, 1)),
             functions.count_zeros(davenport_heilbronn, (0.6, 80), (1.2, 90), points=40),
             functions.count_zeros(davenport_heilbronn, (-0.5, 80), (1.5, 90), points=40),
-        ], [-1, 1, 7]),
+            functions.count_zeros(zeta, (-0.5, 10), (0.2, 30)),
+        ], [-1, 1, 7, 0]),
     }  # fmt: skip
 
 
