@@ -14,3 +14,7 @@ from suites.diffusion_spectral_entropy.exact import (
     spectra,
     usage,
 )
+from suites.diffusion_spectral_entropy.on_cifar import backbones, initialisation, pictures, twins
+from suites.diffusion_spectral_entropy.on_fashion import cost, foretelling, networks
+from suites.diffusion_spectral_entropy.on_noise import dependence, noise
+from suites.diffusion_spectral_entropy.on_small_data import inputs, trained, training
