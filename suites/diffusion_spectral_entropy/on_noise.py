@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from baselines.digits import stratified
 from baselines.label_noise import with_label_noise
@@ -55,7 +55,7 @@ def noise(*, arm: str, seed: int, source: str) -> dict[str, float]:
     """One entropy along five dimensions, without noise and with three strengths of it.
 
     `shift` is the root mean square change at the largest noise over the spread along dimensions without noise: how far
-    noise looks like another dimension. Both are infinite or 0 where an entropy is not finite.
+    noise looks like another dimension. An entropy that is the same for all dimensions correlates with nothing.
     """
     rng, entropy = np.random.default_rng(seed), ENTROPIES[arm]
     clean, noisy = [], []
@@ -66,10 +66,15 @@ def noise(*, arm: str, seed: int, source: str) -> dict[str, float]:
         noisy.append([entropy(x + strength * direction) for strength in NOISES])
     before, after = np.array(clean), np.array(noisy)
     return {
-        "correlation": float(min(np.corrcoef(before, one)[0, 1] for one in after.T)),
+        "correlation": min(correlation(before, one) for one in after.T),
         "shift": float(np.sqrt(np.mean((after[:, -1] - before) ** 2)) / before.std()),
-        "rank": float(spearmanr(DIMENSIONS, after[:, -1]).statistic),
+        "rank": correlation(rankdata(DIMENSIONS), rankdata(after[:, -1])),
     }
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's, 0 where one of both does not vary."""
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
 
 
 RATES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -104,7 +109,7 @@ def dependence(*, arm: str, seed: int) -> dict[str, float]:
     ]
     truth = [known_information(rate) for rate in RATES]
     return {
-        "rank": float(spearmanr(found, truth).statistic),
+        "rank": correlation(rankdata(found), rankdata(truth)),
         "error": float(np.abs(np.subtract(found, truth)).mean()),
         "of_true_labels": found[0],
         "of_random_labels": found[-1],
