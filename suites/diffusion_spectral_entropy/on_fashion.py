@@ -78,7 +78,6 @@ MEASURES: dict[str, Callable[[torch.Tensor, torch.Tensor], float]] = {
     "dsmi": lambda z, y: dsmi(z, y, sigma=math.sqrt(z.shape[1])),
     "dsmi_ten": lambda z, y: dsmi(z, y),
     "dsmi_free": lambda z, y: dsmi(z, y, sigma=bandwidth(z)),
-    "dse": lambda z, _: dse(z, sigma=math.sqrt(z.shape[1])),
     "feature_norm": lambda z, _: float(z.norm(dim=1).mean()),
     "participation": lambda z, _: contenders.participation_ratio(z) if float(z.var()) > 0 else 1.0,
     "linear_probe": lambda z, y: contenders.linear_probe(z, y, CLASSES),
