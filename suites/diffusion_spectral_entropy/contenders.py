@@ -67,13 +67,13 @@ def cell_information(z: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def neighbour_information(z: torch.Tensor, y: torch.Tensor, k: int = NEIGHBOURS) -> float:
-    """Mutual information with labels by nearest neighbours (Ross 2014); labels with k samples or fewer do not count."""
-    apart = squared_distances(z).sqrt()
-    terms = []
+    """Mutual information with labels by nearest neighbours (Ross 2014), of the samples whose label more than k have."""
+    labels, counts = y.unique(return_counts=True)
+    kept = torch.isin(y, labels[counts > k])
+    z, y = z[kept], y[kept]
+    apart, terms = squared_distances(z).sqrt(), []
     for label in y.unique():
         members = (y == label).nonzero().squeeze(1)
-        if len(members) <= k:
-            continue
         radius = apart[members][:, members].kthvalue(k + 1, dim=1).values
         within = (apart[members] <= radius[:, None]).sum(1) - 1  # not counting itself
         terms.append(digamma(k) - digamma(len(members)) - digamma(within.numpy()))

@@ -252,17 +252,27 @@ def comparators(*, seed: int) -> dict[str, float]:
     cross = torch.cat([torch.eye(3), -torch.eye(3)]) * torch.tensor([1.0, 1.0, 0.0])
     square = torch.tensor([[0.0, 0.0], [0.2, 1.0], [1.0, 0.1], [1.0, 1.0]]).repeat(5, 1)
     far = torch.cat([torch.arange(20.0)[:, None], 1000 + torch.arange(20.0)[:, None]])
+    # The ten nearest of the farther ones lie below them, and not the other way round.
+    growing, nearest = 1.2 ** torch.arange(40.0, dtype=torch.float64)[:, None], np.zeros((40, 40))
+    for i in range(40):
+        nearest[i, sorted(range(40), key=lambda j: abs(1.2**i - 1.2**j))[1:11]] = 1
+    adjacent = np.maximum(nearest, nearest.T)
     found = [
         (contenders.adjacency_entropy(simplex, math.sqrt(2.0)), by_hand([1 + (m - 1) * g] + [1 - g] * (m - 1), 1.0)),
         (contenders.adjacency_entropy(simplex, None), by_hand([m - 1] + [-1] * (m - 1), 1.0)),
+        (contenders.adjacency_entropy(growing, None), by_hand(np.linalg.eigvalsh(adjacent), 1.0)),
         (contenders.participation_ratio(cross), 2.0),
         (contenders.cell_entropy(square), 2.0),
-        (contenders.cell_information(square, torch.tensor([0, 0, 1, 1]).repeat(5)), 1.0),
+        (contenders.cell_information(square, torch.tensor([0, 1, 1, 1]).repeat(5)), 2 - 0.75 * math.log2(3)),
         (contenders.linear_probe(normals, shifted, 2), 1.0),
         (contenders.bandwidth(far), method.median_distance(far) / 2),
         (contenders.bandwidth(far[:1]), 1.0),
     ]  # fmt: skip
-    worst.note(neighbour_gap=gap(contenders.neighbour_information(normals, shifted), 1.0))
+    # Three samples of a third label are too few to count.
+    more = torch.cat([normals, torch.tensor([[500.0], [501.0], [502.0]])]), torch.cat([shifted, torch.full((3,), 2)])
+    worst.note(
+        neighbour_gap=max(gap(contenders.neighbour_information(*one), 1.0) for one in ((normals, shifted), more))
+    )
     return worst | {"gap": gap(*zip(*found, strict=True))}
 
 

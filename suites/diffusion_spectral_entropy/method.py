@@ -98,7 +98,7 @@ def diffusion_time(eigenvalues: torch.Tensor, share: float = 0.01, level: float 
 
     Raises ValueError where no t does: as many eigenvalues as that are 1, the samples fall into separate groups.
     """
-    ordered = eigenvalues.double().abs().sort(descending=True).values
+    ordered = eigenvalues.abs().sort(descending=True).values
     first_below = float(ordered[min(math.floor(share * len(ordered)), len(ordered) - 1)])
     if first_below >= 1 - 1e-12:
         raise ValueError("too many eigenvalues are 1 for any t: choose a larger sigma")

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,6 +17,7 @@ from baselines.models import conv_net
 from baselines.small_data import Part, drawn
 from baselines.training import Fit, cosine, fit, step_count, supervised
 from suites.diffusion_spectral_entropy.method import dse, dsmi, groups
+from suites.diffusion_spectral_entropy.on_noise import correlation
 
 CHANNELS, ROWS, TESTED = (16, 32, 64), 2000, 1000
 EPOCHS, RATE, BATCH = 4, 3e-3, 50
@@ -212,5 +213,5 @@ def backbones(
         "accuracy": rows_of["accuracy"][-1],
         **{f"{name}_start": values[0] for name, values in rows_of.items() if name != "accuracy"},
         **{f"{name}_end": values[-1] for name, values in rows_of.items() if name != "accuracy"},
-        **{f"{name}_rank": float(spearmanr(along, values).statistic) for name, values in rows_of.items()},
+        **{f"{name}_rank": correlation(rankdata(along), rankdata(values)) for name, values in rows_of.items()},
     }
