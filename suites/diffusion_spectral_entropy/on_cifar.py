@@ -78,7 +78,7 @@ class Course:
         self.model.train()
 
 
-def course(factor: float, gain: float, seed: int, pictures: Path) -> Course:
+def course(factor: float, gain: float, seed: int, pictures: Path, *, rate: float = RATE) -> Course:
     """A network trained from such weights, measured on 1,000 images."""
     found = load_file(pictures)
     images, labels = drawn((found["images"] - 0.5, found["labels"]), ROWS + TESTED, seed)
@@ -86,15 +86,15 @@ def course(factor: float, gain: float, seed: int, pictures: Path) -> Course:
     seen = Course(model, (images[ROWS:], labels[ROWS:]))
     fit(
         model, images[:ROWS], labels[:ROWS], supervised(F.cross_entropy), epochs=EPOCHS, batch_size=BATCH,
-        drop_last=True, seed=seed, optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=RATE),
+        drop_last=True, seed=seed, optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=rate),
         on_epoch=seen.note,
     )  # fmt: skip
     return seen
 
 
-def initialisation(*, arm: str, seed: int, pictures: Path) -> dict[str, float]:
+def initialisation(*, arm: str, seed: int, rate: float, pictures: Path) -> dict[str, float]:
     """Small or large first weights: DSE before training and after an epoch, accuracy after the first and last epoch."""
-    seen = course(FACTORS[arm], 1.0, seed, pictures)
+    seen = course(FACTORS[arm], 1.0, seed, pictures, rate=rate)
     return {
         "dse_start": seen.entropies[0],
         "dse_first": seen.entropies[1],

@@ -15,12 +15,13 @@ from suites.diffusion_spectral_entropy import contenders
 from suites.diffusion_spectral_entropy.contenders import bandwidth
 from suites.diffusion_spectral_entropy.method import dse, dsmi
 
-AMBIENT, COUNT, SIGMA = 100, 500, 1.0
+AMBIENT, COUNT, SIGMA, WIDE = 100, 500, 1.0, 3.0
 DIMENSIONS = (1, 2, 3, 5, 8)
 NOISES = (0.02, 0.05, 0.1)
 """Standard deviations in each of the 100 dimensions; each of the samples' own has 1."""
 ENTROPIES: dict[str, Callable[[torch.Tensor], float]] = {
     "dse": lambda x: dse(x, sigma=SIGMA),
+    "dse_wide": lambda x: dse(x, sigma=WIDE),
     "cells": contenders.cell_entropy,
     "neighbours": contenders.neighbour_entropy,
     "adjacency": lambda x: contenders.adjacency_entropy(x, SIGMA),

@@ -140,7 +140,9 @@ def test_first_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_cifar, "TESTED", 20)
     monkeypatch.setattr(on_cifar, "BATCH", 20)
     artifact = kept(experiments.pictures(), tmp_path)
-    small, large = (experiments.initialisation(arm=arm, seed=1000, pictures=artifact) for arm in ("small", "large"))
+    small, large = (
+        experiments.initialisation(arm=arm, seed=1000, rate=3e-3, pictures=artifact) for arm in ("small", "large")
+    )
     assert small["dse_start"] < large["dse_start"]
     found = experiments.twins(seed=1000, pictures=artifact)
     assert found["accuracy"] == small["accuracy"]
