@@ -6,6 +6,7 @@
 - `contrastive`: SupCon and NT-Xent on features
 - `training`: the one training loop, schedules, augmentation
 - `timing`: costs of several calls measured in turn
+- `tensor_sizes`: the largest tensor that a computation makes
 - `stacked`: copies of a small network trained side by side
 - `stacked_features`: features of such copies, and their last layer by itself
 - `stacked_adam`: Adam for such copies, with a rate and a weight decay each
