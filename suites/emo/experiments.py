@@ -12,3 +12,5 @@ from suites.emo.exact import (
     transport,
     variants,
 )
+from suites.emo.on_shakespeare import planted_synonyms
+from suites.emo.on_wikitext import continued, trained_on
