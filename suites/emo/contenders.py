@@ -1,4 +1,4 @@
-"""What is compared: losses of logits (N, V) and next tokens (N,), each with nothing to tune but the rate."""
+"""What is compared, and by what: losses of logits (N, V) and next tokens (N,), with nothing to tune but the rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from suites.emo.method import emo_loss
+from suites.emo.method import emo_loss, transport_costs
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(logits, tokens, cost embedding of the checkpoint) -> the mean loss."""
@@ -52,3 +52,13 @@ LOSSES: dict[str, Loss] = {
     "tailr": weighted_by(tailr),
     "smoothing": lambda logits, tokens, _: F.cross_entropy(logits, tokens, label_smoothing=SMOOTHING),
 }
+
+SCORES = ("nll", "bound", "entropy", "top1")
+
+
+def sums_of_scores(log_q: torch.Tensor, tokens: torch.Tensor, costs: torch.Tensor) -> torch.Tensor:
+    """Over rows of log-probabilities (N, V), float64: nats of the next token, DEMD, entropy in nats, hits."""
+    q = log_q.exp()
+    bound, entropy = (q * transport_costs(costs, tokens)).sum(), -(q * log_q).nan_to_num(0.0).sum()
+    nll, hits = F.nll_loss(log_q, tokens, reduction="sum"), (log_q.argmax(1) == tokens).sum()
+    return torch.stack([nll, bound, entropy, hits]).double()

@@ -11,13 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional as F
 
 from baselines.corpora import corpus, windows
 from baselines.ngram_distances import ngram_divergence
 from baselines.recurrent_language_models import RecurrentLanguageModel, sampled
 from baselines.training import cosine
-from suites.emo.contenders import LOSSES
+from suites.emo.contenders import LOSSES, SCORES, sums_of_scores
 from suites.emo.method import transport_costs
 
 WIDTH, BATCH, LENGTH = 64, 8, 32
@@ -27,7 +26,6 @@ TEMPERATURES = (1.0, 0.7, 0.8, 0.9, 1.1)
 """The first is the one that text is drawn at unless it is tuned."""
 SCORED, TEXTS, PREFIX, WRITTEN = 256, 256, 16, 64
 """Stretches that are scored, texts that are written, and their tokens: given and drawn. On the test part twice that."""
-SCORES = ("nll", "bound", "entropy", "top1")
 
 
 def checkpoint(*, seed: int, vocabulary: int, before: int) -> dict[str, torch.Tensor]:
@@ -144,13 +142,7 @@ def score(
     sums = torch.zeros(len(SCORES), dtype=torch.float64)
     for part in rows.split(32):
         log_q = (model(part[:, :-1]).flatten(0, 1) / temperature).log_softmax(1)
-        y, q = part[:, 1:].flatten(), log_q.exp()
-        sums += torch.stack(
-            [
-                F.nll_loss(log_q, y, reduction="sum"), (q * transport_costs(costs, y)).sum(), -(q * log_q).sum(),
-                (log_q.argmax(1) == y).sum(),
-            ]
-        )  # fmt: skip
+        sums += sums_of_scores(log_q, part[:, 1:].flatten(), costs)
     return sums / (count * LENGTH)
 
 
