@@ -28,6 +28,8 @@
 - `digits`: splits and batches of scikit-learn's digits
 - `corpora`: real text as tokens, in splits and rows
 - `ngrams`: n-gram models with Witten-Bell smoothing
+- `ngram_distances`: divergence of bags of n-grams
+- `recurrent_language_models`: a small GRU that trains in seconds, its texts
 - `language_models`: scoring texts, pretrained causal models
 - `text_reading`: log-probabilities, entropies, hidden states of texts
 - `text_generation`: sampling, chat format and LoRA of pretrained models

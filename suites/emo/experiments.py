@@ -12,5 +12,6 @@ from suites.emo.exact import (
     transport,
     variants,
 )
+from suites.emo.on_pretrained import gpt2, smollm2
 from suites.emo.on_shakespeare import planted_synonyms
 from suites.emo.on_wikitext import continued, trained_on

@@ -12,6 +12,7 @@ from baselines.language_models import next_token_logits, pretrained
 from baselines.ngram_distances import ngram_divergence
 from baselines.text_generation import sample
 from suites.emo.contenders import LOSSES, SCORES, sums_of_scores
+from suites.emo.on_wikitext import mean_cost
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -67,6 +68,7 @@ def trained_on_pretrained(
             sharp = scores(network, validation, costs, temperature)["entropy"] < wanted
             low, high = (temperature, high) if sharp else (low, temperature)
     found = scores(network, test, costs) | {"temperature": temperature}
+    found["mean_cost"], found["spread_of_costs"] = mean_cost(costs).tolist()
     if texts:
         prompts = [str(tokenizer.decode(row)) for row in test[:texts, :PREFIX]]
         generator = torch.Generator(device).manual_seed(seed)
