@@ -269,6 +269,10 @@ def sure_tokens(*, seed: int) -> dict[str, float]:
             worst.note(emo2_float32_gap=gap((sizes[1] / sizes[0] - 1)[lead <= 20]))
             least.note(emo2_gradient=-float(sizes[0][lead <= 20].min()))
             worst.note(emo2_sure_value=float(value[lead == 20]))
+    # Where the bound falls below the guard of the weight, 1e-10, and beyond, both terms still have one sign.
+    mle = F.cross_entropy(logits, tokens, reduction="none")
+    share = (emo_loss(logits, tokens, embedding=embedding, reduction="none") / mle).detach()[lead <= 30]
+    worst.note(emo_share_excess=max(float(share.max()) - 1, 0.5 - float(share.min())))
     single = earth_mover_bound(logits.float(), tokens, embedding=embedding.float()).double()
     double = earth_mover_bound(logits, tokens, embedding=embedding)
     worst.note(float32_gap=gap(single / double - 1))
@@ -379,6 +383,12 @@ def extremes() -> dict[str, float]:
             earth_mover_bound(hidden[:, ::2], x[:1] - 1, embedding=e[::2]),
         )
         > 1e-12
+    )
+    parallel = torch.linspace(0.1, 9, 90)[:, None] * torch.tensor([[0.3, -1.7, 0.9, 2.1, 0.6]])
+    wrong += float((transport_costs(parallel, torch.arange(90)) < 0).sum())
+    single = hidden.softmax(1).float()
+    wrong += (
+        gap(transport_bound(single, single, embedding=e), transport_bound(*[hidden.softmax(1)] * 2, embedding=e)) > 1e-6
     )
     pointless = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     wrong += gap(transport_costs(pointless, torch.arange(3)), [[0, 1, 1], [1, 0, 1], [1, 1, 0]]) > 1e-12

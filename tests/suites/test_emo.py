@@ -173,7 +173,7 @@ def test_pretrained_models(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
         lambda *names, **sizes: whole(*names, **{**sizes, "length": 40, "batch": 2}),
     )
     found = experiments.gpt2(arm=arm, seed=1000, device=torch.device("cpu"), texts=2)
-    assert 0 < found["divergence"] < math.log(2)
+    assert found["divergence"] == pytest.approx(math.log(2), abs=0.3)  # a random model shares few bigrams with a text
     assert (found["temperature"] == 1) == (arm == "emo")
 
 
