@@ -269,10 +269,13 @@ def sure_tokens(*, seed: int) -> dict[str, float]:
             worst.note(emo2_float32_gap=gap((sizes[1] / sizes[0] - 1)[lead <= 20]))
             least.note(emo2_gradient=-float(sizes[0][lead <= 20].min()))
             worst.note(emo2_sure_value=float(value[lead == 20]))
-    # Where the bound falls below the guard of the weight, 1e-10, and beyond, both terms still have one sign.
+    # Where what weights divide by falls below their guard, 1e-10, both terms still have one sign.
     mle = F.cross_entropy(logits, tokens, reduction="none")
     share = (emo_loss(logits, tokens, embedding=embedding, reduction="none") / mle).detach()[lead <= 30]
-    worst.note(emo_share_excess=max(float(share.max()) - 1, 0.5 - float(share.min())))
+    t = earth_mover_bound(logits, tokens, embedding=embedding) + logits.softmax(1).gather(1, tokens[:, None])[:, 0]
+    ratio = emo_loss(logits, tokens, embedding=embedding, variant="emo2_fixed", reduction="none") / t
+    ends = float(share.max()) - 1, 0.5 - float(share.min()), float(ratio.max()) - 2, 1 - float(ratio.min())
+    worst.note(share_excess=max(ends))
     single = earth_mover_bound(logits.float(), tokens, embedding=embedding.float()).double()
     double = earth_mover_bound(logits, tokens, embedding=embedding)
     worst.note(float32_gap=gap(single / double - 1))
