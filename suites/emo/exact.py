@@ -259,7 +259,7 @@ def sure_tokens(*, seed: int) -> dict[str, float]:
     for name in ("emo", "emo1_adaptive", "emo2_fixed"):
         found = []
         for dtype in (torch.float64, torch.float32):
-            free = logits.to(dtype).requires_grad_()
+            free = logits.detach().to(dtype).requires_grad_()  # in float64 `to` is the same tensor
             value = emo_loss(free, tokens, embedding=embedding.to(dtype), variant=name, reduction="none")
             found.append(gradient(value, free).double())
             value = value.detach()
@@ -271,7 +271,7 @@ def sure_tokens(*, seed: int) -> dict[str, float]:
             worst.note(emo2_sure_value=float(value[lead == 20]))
     # Where what weights divide by falls below their guard, 1e-10, both terms still have one sign.
     mle = F.cross_entropy(logits, tokens, reduction="none")
-    share = (emo_loss(logits, tokens, embedding=embedding, reduction="none") / mle).detach()[lead <= 30]
+    share = (emo_loss(logits, tokens, embedding=embedding, reduction="none") / mle)[lead <= 30]
     t = earth_mover_bound(logits, tokens, embedding=embedding) + logits.softmax(1).gather(1, tokens[:, None])[:, 0]
     ratio = emo_loss(logits, tokens, embedding=embedding, variant="emo2_fixed", reduction="none") / t
     ends = float(share.max()) - 1, 0.5 - float(share.min()), float(ratio.max()) - 2, 1 - float(ratio.min())
@@ -282,8 +282,8 @@ def sure_tokens(*, seed: int) -> dict[str, float]:
     # The share of the transport term in the gradient: what is left when that of cross-entropy is taken off.
     ce = logits.softmax(1) - F.one_hot(tokens, 50)
     pulls = {name: ((slopes[name] - 0.5 * ce).abs().sum(1) / (0.5 * ce).abs().sum(1))[lead <= 16] for name in slopes}
-    worst.note(emo1_pull=float(pulls["emo1_adaptive"][-1].detach()))
-    least.note(emo_pull=-float(pulls["emo"].detach().min()))
+    worst.note(emo1_pull=float(pulls["emo1_adaptive"][-1]))
+    least.note(emo_pull=-float(pulls["emo"].min()))
     return worst | {name: -value for name, value in least.items()}
 
 
