@@ -117,7 +117,7 @@ def pairs_of_states() -> dict[str, float]:
     numbers = [int("".join(str(swap[one[swap[s]][a]]) for s in range(3) for a in range(2)), 3) for one in tables]
     renamed = fixed.chosen(numbers)
     worst.note(
-        renamed=float(
+        distinct_gap=float(
             ((renamed.answers != fixed.answers) | (np.array(swap)[fixed.traces] != renamed.traces).any(2)).sum()
         ),
         tables_of_answers=len(np.unique(family("automata").answers, axis=0)),
@@ -154,7 +154,8 @@ def steps() -> dict[str, float]:
         worst.note(ratio_gap=gap(ratio, n * math.log(n)), **{f"ratio_{n}": ratio})
     star = sampled("automata", 5)[4]
     rates = method.information(method.risks(family("automata"), star), [1e-2, 1e-3, 1e-4])
-    return worst | {"below_a_mass": gap(rates[1:], rates[:-1])}
+    worst.note(ratio_gap=gap(rates[1:], rates[:-1]))
+    return worst
 
 
 def traces() -> dict[str, float]:
@@ -302,9 +303,9 @@ def agnostic() -> dict[str, float]:
                 gap(realised.answer, found.answer), gap(realised.whole, found.whole),
                 gap(np.minimum(method.agnostic_information(realised, [0.1, 0.3]), 1),
                     -np.expm1(-method.information(found, [0.1, 0.3]))),
+                gap(method.agnostic_information(realised, 0.25), min(
+                    found.whole[found.answer >= 4] / 16, default=math.inf)),
             ),
-            on_step=gap(method.agnostic_information(realised, 0.25), min(
-                (w / 16 for a, w in zip(found.answer, found.whole, strict=True) if a / 16 >= 0.25), default=math.inf)),
         )  # fmt: skip
         fitting = impossible.whole == impossible.whole.min()
         no_rate = not method.agnostic_information(impossible, [0.1, 0.3]).any()
@@ -319,7 +320,7 @@ def agnostic() -> dict[str, float]:
         [[0]] * 10,
         [0] * 9 + [1],
     )
-    worst.note(excess_gap=gap(method.agnostic_information(noisy, [0.1, 0.11, 0.3, 0.31]), [0.1, 0.3, 0.3, math.inf]))
+    worst.note(realised_gap=gap(method.agnostic_information(noisy, [0.1, 0.11, 0.3, 0.31]), [0.1, 0.3, 0.3, math.inf]))
     return worst | {"impossible_error": excess, "misled_error": misled}
 
 
@@ -341,14 +342,15 @@ def forms() -> dict[str, float]:
             forms_gap=max(gap(one.answer, other.answer), gap(one.whole, other.whole), abs(one.total - other.total))
         )
     twice = method.tabulated(np.tile(first, (2, 1, 1)), np.tile(second, (2, 1)), masses)
-    worst.note(distinct_wrong=float(twice.size != 9 or (twice.traces != first).any()))
+    worst.note(forms_gap=float(twice.size != 9 or (twice.traces != first).any()))
     apart = np.array(
         [[False] * 4, [True, False, False, False], [False, True, True, False], [False, False, False, True]]
     )
     error, draws = np.array([0.0, 0.25, 0.5, 0.125]), np.array([[3, 1, 1, 0], [2, 2, 2, 2]])
     times = method.elimination_times(apart, draws)
     learners = method.consistent_learners(times, error, 0.2, 4)
-    worst.note(times_gap=gap(times, [[5, 5], [4, 5], [2, 1], [1, 5]]), learners_gap=max(
+    worst.note(learners_gap=max(
+        gap(times, [[5, 5], [4, 5], [2, 1], [1, 5]]),
         gap(learners.worst, [[0.5, 0.5], [0.5, 0.25], [0.25, 0.25], [0.25, 0.25], [0, 0.25]]),
         gap(learners.average, [[0.21875] * 2, [0.25, 0.125], [0.125, 0.125], [0.125, 0.125], [0, 0.125]]),
         gap(learners.failing, [[0.5, 0.5], [2 / 3, 1 / 3], [0.5, 1 / 3], [0.5, 1 / 3], [0, 1 / 3]]),
@@ -362,7 +364,8 @@ def forms() -> dict[str, float]:
         method.vc_dimension(one)
         for one in (rays, spans, np.ones((1, 3), bool), np.ones((0, 3), bool), method._digits(2, 4) > 0)
     ]
-    return worst | {"dimension_gap": gap(found, [1, 2, 0, -1, 4])}
+    worst.note(learners_gap=gap(found, [1, 2, 0, -1, 4]))
+    return worst
 
 
 def refusals() -> dict[str, float]:

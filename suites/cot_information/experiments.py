@@ -15,3 +15,5 @@ from suites.cot_information.exact import (
     telling_two_apart,
     traces,
 )
+from suites.cot_information.on_classes import curves, gains
+from suites.cot_information.on_strings import networks, strings_learned

@@ -26,7 +26,7 @@ def gains(*, family_name: str, seed: int) -> dict[str, float]:
     classes, generator = family(family_name), np.random.default_rng(seed)
     inputs = len(classes.masses)
     rows: list[list[float]] = []
-    strictly, never_worse = np.zeros(len(SIZES)), 0.0
+    strictly, worse = np.zeros(len(SIZES)), 0.0
     for star in targets(classes, TARGETS, generator):
         risk, (answer, whole) = method.risks(classes, star), method.disagreements(classes, star)
         error = risk.answer / risk.total
@@ -37,13 +37,13 @@ def gains(*, family_name: str, seed: int) -> dict[str, float]:
         drawn = [enough_for_random(curve.failing, DELTA) for curve in curves]
         means = [curve.worst.mean(1) for curve in curves]
         strictly += [means[1][m] < means[0][m] for m in SIZES]
-        never_worse = max(never_worse, float((curves[1].worst - curves[0].worst).max()))
+        worse = max(worse, float((curves[1].worst - curves[0].worst).max()))
         foretold = [
             float(method.information(risk, eps)) / float(method.answer_information(risk, eps))
             if (error > eps).any() else np.nan for eps in EPS
         ]  # fmt: skip
         rows.append([
-            *(one / max(other, 1) for one, other in needed), *foretold, drawn[0] / max(drawn[1], 1),
+            *(max(one, 1) / max(other, 1) for one, other in needed), *foretold, max(drawn[0], 1) / max(drawn[1], 1),
             float(method.information(risk, EPS[1])) / EPS[1], 1 / max(1, method.vc_dimension(whole)), *needed[1],
             method.sample_size(classes.size, DELTA, float(method.information(risk, EPS[1]))) / max(1, needed[1][1]),
         ])  # fmt: skip
@@ -56,10 +56,10 @@ def gains(*, family_name: str, seed: int) -> dict[str, float]:
         )
     }  # fmt: skip
     return found | {
-        "low": low, "high": high, "never_worse": never_worse, "least_gain": float(table[:, :3].min()),
+        "low": low, "high": high, "over_vc": found["spearman"] - found["spearman_vc"],
+        "ever_worse": max(worse, 1 - float(table[:, :3].min())), "strictly": float(min(strictly[1:3])) / TARGETS,
         "median_gain": float(np.median(table[:, 1])), "median_foretold": float(np.median(table[:, 4])),
         "median_gain_random": float(np.median(table[:, 6])), "foretold_over_needed": float(np.median(table[:, 11])),
-        **{f"strictly_{m}": float(one) / TARGETS for m, one in zip(SIZES, strictly, strict=True)},
     }  # fmt: skip
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -107,7 +109,7 @@ def networks(*, seed: int) -> dict[str, torch.Tensor]:
     history: list[torch.Tensor] = []
 
     @torch.no_grad()
-    def note(fit: Fit) -> None:
+    def note(_: Fit) -> None:
         both = [
             model(one[0].expand(len(arms), -1, -1))[1].argmax(-1).eq(one[2]).double().mean(1) for one in (valid, test)
         ]
@@ -124,9 +126,7 @@ def networks(*, seed: int) -> dict[str, torch.Tensor]:
     return {"accuracy": flat[1].gather(-1, best)[..., 0], "base_rate": test[2].double().mean()[None]}
 
 
-def strings_learned(*, arm: str, size: int, trained: str) -> dict[str, float]:
+def strings_learned(*, arm: str, size: int, networks: Path) -> dict[str, float]:
     """The test accuracy of one arm and size, in percent, from the artifact of its seed."""
-    from safetensors.torch import load_file
-
-    found = load_file(trained)
+    found = load_file(networks)
     return {"accuracy": 100 * float(found["accuracy"][ARMS.index(arm), SIZES.index(size)])}
