@@ -1,4 +1,4 @@
-"""The classes that learners choose from, targets drawn from them, and samples large enough for a learner."""
+"""The classes that learners choose from, targets drawn from them, samples large enough, and the VC dimension."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import functools
 import numpy as np
 
 from suites.cot_information import method
-from suites.cot_information.method import Floats, HypothesisClass, Ints
+from suites.cot_information.method import Bools, Floats, HypothesisClass, Ints
 
 FAMILIES = ("automata", "automata_free", "thresholds")
+ACCEPTING = {"automata": [0], "automata_free": None}
 
 
 @functools.cache
@@ -18,13 +19,9 @@ def family(name: str) -> HypothesisClass:
 
     Thresholds have windows of 4 bits and 8 steps, on 16 starts. Raises ValueError for another name.
     """
-    if name == "automata":
-        return method.automata(3, 2, 6, [0])
-    if name == "automata_free":
-        return method.automata(3, 2, 6)
-    if name == "thresholds":
-        return method.linear_thresholds(4, 8)
-    raise ValueError(f"a family is one of {', '.join(FAMILIES)}, got {name!r}")
+    if name not in FAMILIES:
+        raise ValueError(f"a family is one of {', '.join(FAMILIES)}, got {name!r}")
+    return method.linear_thresholds(4, 8) if name == "thresholds" else method.automata(3, 2, 6, ACCEPTING[name])
 
 
 def targets(classes: HypothesisClass, count: int, generator: np.random.Generator) -> list[int]:
@@ -54,3 +51,25 @@ def enough_for_random(failing: Floats, delta: float) -> int:
     """The least m from which on a random consistent hypothesis errs by more than eps with probability <= delta."""
     over = np.nonzero(failing.mean(1) > delta)[0]
     return int(over[-1]) + 1 if len(over) else 0
+
+
+def vc_dimension(sets: Bools) -> int:
+    """The most inputs that sets (H, n) cut out in all ways; -1 for no sets."""
+    if len(sets) == 0:
+        return -1
+    rows = np.unique(np.unique(sets, axis=0), axis=1)
+    columns = rows.T.astype(np.int64)
+    shattered, patterns = np.zeros((1, 0), dtype=np.int64), np.zeros((1, len(rows)), dtype=np.int64)
+    while True:
+        size = shattered.shape[1]
+        last = shattered[:, -1] if size else np.array([-1])
+        old, new = np.nonzero(np.arange(len(columns)) > last[:, None])
+        grown = 2 * patterns[old] + columns[new]
+        kept: Bools = np.zeros(len(old), dtype=np.bool_)
+        if 2 ** (size + 1) <= len(rows):  # else there are too few sets for all patterns
+            met = np.zeros((len(old), 2 ** (size + 1)), dtype=np.bool_)
+            met[np.arange(len(old))[:, None], grown] = True
+            kept = np.all(met, axis=1)
+        if not kept.any():
+            return size
+        shattered, patterns = np.column_stack([shattered[old], new])[kept], grown[kept]

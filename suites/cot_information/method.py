@@ -30,8 +30,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-MOST_ENTRIES = 2**28
-"""Of a table of hypotheses and inputs: beyond that a class is too large to be enumerated."""
+MOST_ENTRIES = 2**26
+"""Of traces of hypotheses on inputs: beyond that a class is too large to be enumerated."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def automata(
         raise ValueError("an automaton has at least one state and one symbol, a string at least one symbol")
     inputs = symbols**length
     sets = 1 if accepting is not None else 2**states
-    if states ** (states * symbols) * sets * inputs > MOST_ENTRIES:
+    if states ** (states * symbols) * sets * inputs * length > MOST_ENTRIES:
         raise ValueError("there are too many automata or strings to enumerate: take fewer states or shorter strings")
     tables = _digits(states, states * symbols)  # (H, states * symbols): where state s goes with symbol a is s, a
     strings = _digits(symbols, length)
@@ -227,25 +227,20 @@ def _shares(eps: ArrayLike) -> Floats:
 
 def sample_size(size: int, delta: float, rate: float) -> float:
     """Examples that suffice for `size` hypotheses at a rate I(eps): ceil((log size + log(1/delta)) / I), at least 1."""
-    _checked(delta, rate)
     if size < 1:
         raise ValueError(f"a class has at least one hypothesis, got {size}")
-    return max(1.0, _ceil((math.log(size) - math.log(delta)) / rate)) if rate > 0 else math.inf
+    return max(1.0, float(np.ceil((math.log(size) - math.log(delta)) / _checked(delta, rate))))
 
 
 def least_sample_size(delta: float, rate: float) -> float:
     """Examples below which some learner's target is not told apart with probability 1 - delta: log(1/(2 delta)) / I."""
-    _checked(delta, rate)
-    return max(0.0, -math.log(2 * delta)) / rate if rate > 0 else math.inf
+    return max(0.0, -math.log(2 * delta)) / _checked(delta, rate)
 
 
-def _ceil(value: float) -> float:
-    return math.inf if math.isinf(value) else float(math.ceil(value))
-
-
-def _checked(delta: float, rate: float) -> None:
-    if not 0 < delta < 1 or not rate >= 0:
-        raise ValueError(f"delta is in (0, 1) and a rate at least 0, got {delta} and {rate}")
+def _checked(delta: float, rate: float) -> float:
+    if not 0 < delta < 1 or not rate > 0:
+        raise ValueError(f"delta is in (0, 1) and a rate above 0, got {delta} and {rate}")
+    return rate
 
 
 def elimination_times(apart: Bools, draws: Ints) -> Ints:
@@ -316,25 +311,3 @@ def largest_unseen(apart: Bools, values: Floats) -> Floats:
         pairs = best.reshape(-1, 2, 2**x)
         np.maximum(pairs[:, 0], pairs[:, 1], out=pairs[:, 0])
     return best
-
-
-def vc_dimension(sets: Bools) -> int:
-    """The most inputs that sets (H, n) cut out in all ways; -1 for no sets."""
-    if len(sets) == 0:
-        return -1
-    rows = np.unique(np.unique(sets, axis=0), axis=1)
-    columns = rows.T.astype(np.int64)
-    shattered, patterns = np.zeros((1, 0), dtype=np.int64), np.zeros((1, len(rows)), dtype=np.int64)
-    while True:
-        size = shattered.shape[1]
-        last = shattered[:, -1] if size else np.array([-1])
-        old, new = np.nonzero(np.arange(len(columns)) > last[:, None])
-        grown = 2 * patterns[old] + columns[new]
-        kept: Bools = np.zeros(len(old), dtype=np.bool_)
-        if 2 ** (size + 1) <= len(rows):  # else there are too few sets for all patterns
-            met = np.zeros((len(old), 2 ** (size + 1)), dtype=np.bool_)
-            met[np.arange(len(old))[:, None], grown] = True
-            kept = np.all(met, axis=1)
-        if not kept.any():
-            return size
-        shattered, patterns = np.column_stack([shattered[old], new])[kept], grown[kept]

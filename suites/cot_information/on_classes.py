@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from suites.cot_information import method
-from suites.cot_information.contenders import enough_for_random, enough_for_worst, family, targets
+from suites.cot_information.contenders import enough_for_random, enough_for_worst, family, targets, vc_dimension
 from suites.cot_information.method import Bools, Floats, HypothesisClass, Ints
 
 DELTA, REPETITIONS, MOST = 0.1, 200, 400
@@ -44,7 +44,7 @@ def gains(*, family_name: str, seed: int) -> dict[str, float]:
         ]  # fmt: skip
         rows.append([
             *(max(one, 1) / max(other, 1) for one, other in needed), *foretold, max(drawn[0], 1) / max(drawn[1], 1),
-            float(method.information(risk, EPS[1])) / EPS[1], 1 / max(1, method.vc_dimension(whole)), *needed[1],
+            float(method.information(risk, EPS[1])) / EPS[1], 1 / max(1, vc_dimension(whole)), *needed[1],
             method.sample_size(classes.size, DELTA, float(method.information(risk, EPS[1]))) / max(1, needed[1][1]),
         ])  # fmt: skip
     table = np.array(rows)
