@@ -10,7 +10,14 @@ import numpy as np
 
 from baselines.oracles import Worst, accepted, gap, other_defaults
 from suites.cot_information import method
-from suites.cot_information.contenders import FAMILIES, enough_for_worst, family, targets, vc_dimension
+from suites.cot_information.contenders import (
+    FAMILIES,
+    enough_for_random,
+    enough_for_worst,
+    family,
+    targets,
+    vc_dimension,
+)
 from suites.cot_information.method import Floats, HypothesisClass
 
 EPS = (0.0, 1 / 64, 0.05, 0.1, 0.2, 0.25, 0.3, 0.5, 0.75, 0.99)
@@ -370,6 +377,17 @@ def forms() -> dict[str, float]:
         gap(learners.average, [[0.21875] * 2, [0.25, 0.125], [0.125, 0.125], [0.125, 0.125], [0, 0.125]]),
         gap(learners.failing, [[0.5, 0.5], [2 / 3, 1 / 3], [0.5, 1 / 3], [0.5, 1 / 3], [0, 1 / 3]]),
     ))  # fmt: skip
+    early, shares = method.consistent_learners(times, error, 0.2, 2), learners.failing
+    worst.note(learners_gap=max(gap(one, other[:3]) for one, other in zip(early, learners, strict=True)))
+    enough = [
+        *(enough_for_worst(times, error, *one) for one in ((0.2, 0.5), (0.2, 0.1), (0.3, 0.5), (0.3, 0.1), (0.5, 0.1))),
+        *(enough_for_random(shares, delta) for delta in (0.6, 0.5, 0.45, 0.3, 0.1)),
+    ]
+    worst.note(learners_gap=gap(enough, [4, 5, 1, 2, 0, 0, 0, 2, 4, 5]))
+    accepts = [sum(family("automata").answers[star].tolist()) for star in sampled("automata", 8)]
+    rarer = sorted(min(one, 64 - one) for one in accepts)  # two of each kind of base rate
+    worst.note(learners_gap=max(gap(rarer[:2]), sum(not low < one < high for one, low, high in zip(
+        rarer[2:], (0, 0, 12, 12, 25, 25), (13, 13, 26, 26, 33, 33), strict=True))))  # fmt: skip
     points, starts = np.arange(6), np.arange(7)[:, None]
     spans = ((points >= starts[:, None]) & (points < starts)).reshape(-1, 6)
     bits = np.array(list(itertools.product((False, True), repeat=4)))
