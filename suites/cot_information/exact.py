@@ -359,7 +359,7 @@ def forms() -> dict[str, float]:
         method.risks(repeated, 2),
         method.risks(method.tabulated(first.astype(np.uint8), second.astype(bool), masses.astype(np.int16)), 2),
         method.risks(method.tabulated(np.asfortranarray(first) + 200, -second, masses), 2),
-        method.risks(method.tabulated(first[..., ::-1], 1 - second, masses), 2),
+        method.risks(method.tabulated(first, 1 - second, masses).with_traces(first[..., ::-1]), 2),
         method.risks(method.tabulated(np.concatenate([first] * 40, axis=2) * 1000, second, masses), 2),
     ):
         worst.note(
@@ -405,7 +405,7 @@ def refusals() -> dict[str, float]:
         lambda: method.tabulated(tables[:0], tables[:0]), lambda: method.tabulated(tables, tables, [1, 0, 1]),
         lambda: method.tabulated(tables, tables, [1, 1]), lambda: method.tabulated(tables, tables, [0.5, 1, 1]),
         lambda: method.tabulated(tables[0], tables[0]), lambda: method.automata(0, 2, 3),
-        lambda: method.automata(3, 2, 0), lambda: method.automata(3, 2, 3, [3]), lambda: method.automata(5, 2, 20),
+        lambda: method.automata(3, 2, 0), lambda: method.automata(3, 2, 3, [3]), lambda: method.automata(4, 2, 6),
         lambda: method.automata(3, 2, 3, [-1]), lambda: method.linear_thresholds(0, 4),
         lambda: method.linear_thresholds(4, 0), lambda: method.linear_thresholds(12, 4),
         lambda: method.risks(classes, -1), lambda: method.risks(classes, classes.size),
