@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from crossexam.facts.loader import load_paper
+from crossexam.facts.rules import OrderRule
 from crossexam.runs.runner import Runner
 from crossexam.runs.source import Project
 from crossexam.runs.store import Store
@@ -248,6 +249,25 @@ def test_a_null_control_that_is_cut_off_has_no_verdict(audited: Audited, monkeyp
     with Store(root / "results") as store:
         auditor = Auditor(load_paper(root / "suites" / "toy"), Project(root), store, 1, minutes=1)
         assert {one.verdict for one in auditor._null_control()} == {""}
+
+
+def test_a_claim_of_being_not_much_worse_has_no_control(audited: Audited) -> None:
+    """It holds of an arm against itself, so that a control which says so is no false alarm."""
+    root = audited.sandbox.root
+    paper = load_paper(root / "suites" / "toy")
+    lenient = [
+        replace(one, rule=replace(one.rule, margin=-0.5, margin_reason="half"))
+        if isinstance(one.rule, OrderRule)
+        else one
+        for one in paper.claims
+    ]
+    with Store(root / "results") as store:
+        names = [
+            {claim.id for claim in Auditor(one, Project(root), store, 1, minutes=1)._paired()}
+            for one in (paper, replace(paper, claims=tuple(lenient)))
+        ]
+    assert "honest-better" in names[0]
+    assert not names[1]
 
 
 def test_metrics_that_waver_are_named(audited: Audited) -> None:
