@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -46,6 +47,7 @@ def train_on_mathematics(
     tokens, in minibatches of `minibatch` questions and micro-batches of `samples` responses. AdamW at a constant rate.
     Metrics: entropy, training accuracy and length of the last step; accuracy on each set in percent, and their mean.
     """
+    tokenizer: Any  # transformers' own types are wider than what it does
     network, tokenizer = pretrained(model)
     network.gradient_checkpointing_enable()
     policy = PretrainedPolicy(network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=response)

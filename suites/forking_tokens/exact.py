@@ -264,7 +264,7 @@ def defaults(*, seed: int) -> dict[str, float]:
         + other_defaults(method.profile, share=0.2)
         + other_defaults(method.change_by_percentile, bins=20),
         stated_gap=gap(loss_of(batch)[0], stated),
-        half_gap=gap(forking_loss(*half, mask), forking_loss(*wide, mask)),
+        half_gap=gap(*(forking_loss(one[0], one[1], one[2], one[3], mask) for one in (half, wide))),
         padding_gap=gap(forking_loss(dirty[0], dirty[1], advantages, dirty[2], mask), loss_of(batch)[0]),
         nothing=gap(forking_loss(logp, old, advantages, h, torch.zeros_like(mask))),
         overlong_gap=gap(method.overlong_penalty(lengths, 20480, 4096), [0.0, 0.0, -0.5, -1.0, -1.0]),

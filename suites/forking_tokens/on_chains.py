@@ -89,7 +89,7 @@ def chains(*, arm: str, seed: int, steps: int, chain_start: Path) -> dict[str, f
         train_policy(
             learner, train, objective(ARMS[arm], torch.Generator().manual_seed(seed)), steps=steps, questions=24,
             samples=8, minibatches=3, seed=seed, dynamic=True,
-            optimizer=lambda parameters, rate=rate: torch.optim.Adam(parameters, lr=rate),
+            optimizer=partial(torch.optim.Adam, lr=rate),
         )  # fmt: skip
         accuracy = measure(learner, validation, samples=8, seed=seed).accuracy
         if accuracy > best:

@@ -71,9 +71,7 @@ def test_empty() -> None:
 
 def test_arms_choose_what_they_say() -> None:
     entropy, mask = torch.rand(6, 10), torch.ones(6, 10, dtype=torch.bool)
-    chosen = {
-        name: choose(entropy, mask, torch.Generator().manual_seed(0)) for name, choose in on_chains.ARMS.items()
-    }
+    chosen = {name: choose(entropy, mask, torch.Generator().manual_seed(0)) for name, choose in on_chains.ARMS.items()}
     assert {name: int(one.sum()) for name, one in chosen.items()} == {
         "all": 60, "top_20": 12, "random_20": 12, "bottom_80": 48, "top_10": 6, "top_50": 30,
     }  # fmt: skip
