@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from baselines.reinforcement import reasoning
+from baselines.reinforcement import reasoning, reasoning_runs
 from baselines.reinforcement.policy_gradient import token_entropy, token_log_probs
 from suites.forking_tokens import experiments, method, on_chains, on_language
 from suites.forking_tokens.method import fork_mask, forking_loss, profile, selection_size
@@ -85,10 +85,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     needed("gsm8k")
     torch.manual_seed(0)
     save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
-    monkeypatch.setattr(on_chains, "RATES", (1e-3,))
+    monkeypatch.setitem(reasoning_runs.trained.__kwdefaults__, "rates", (1e-3,))
     few = {split: reasoning.gsm8k_chains(split) for split in ("train", "test")}
     some = {split: (problems[torch.arange(230 if split == "train" else 12)], v) for split, (problems, v) in few.items()}
-    monkeypatch.setattr(on_chains, "gsm8k_chains", lambda split: some[split])
+    for module in (on_chains, reasoning_runs):
+        monkeypatch.setattr(module, "gsm8k_chains", lambda split: some[split])
     return tmp_path / "start.safetensors"
 
 
