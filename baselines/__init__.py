@@ -36,6 +36,9 @@
 - `sentence_encoders`: embeddings and token states of pretrained encoders
 - `tagging`: IOB2 spans, features of words, a small BiLSTM
 - `reinforcement.problems`: problems with checked answers
+- `reinforcement.reasoning`: chains of steps for which thinking pays, a policy that has been taught them, measures
+- `reinforcement.reasoning_runs`: runs on these chains, at the rate that validation chooses
+- `reinforcement.mathematics`: a published language model trained and evaluated on mathematics in words
 - `reinforcement.policies`: small policies that act on prompts
 - `reinforcement.rollouts`: the one loop of reinforcement learning
 - `reinforcement.policy_gradient`: REINFORCE, PPO, GRPO, KL penalties

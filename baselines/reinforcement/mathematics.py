@@ -1,0 +1,70 @@
+"""Reinforcement learning of a published language model on problems of mathematics in words, and its evaluation.
+
+The protocol that papers of this kind share: train on one set of problems, then answer those of others. What differs is
+the objective of an update, the reward of a response and the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from statistics import fmean
+from typing import Any
+
+import torch
+
+import reference
+from baselines.language_models import pretrained
+from baselines.reinforcement.pretrained_policies import INSTRUCTION, PretrainedPolicy, word_problems
+from baselines.reinforcement.rollouts import Objective, Rollouts, collect, normalised, train_policy
+
+COMPETITIONS = {"aime24": (32, 0.6), "aime25": (32, 0.6), "amc23": (32, 0.6), "math500": (1, 0.0)}
+"""Sets to evaluate on: responses to each problem, and their temperature."""
+
+
+def train_on_mathematics(
+    objective: Objective,
+    *,
+    seed: int,
+    device: torch.device,
+    model: str,
+    steps: int,
+    questions: int,
+    samples: int,
+    minibatch: int,
+    rate: float,
+    prompt: int,
+    response: int,
+    train: str = "dapo-math-17k",
+    evaluated: Mapping[str, tuple[int, float]] = COMPETITIONS,
+    weight_decay: float = 0.0,
+    dynamic: bool = True,
+    reward: Callable[[Rollouts], torch.Tensor] | None = None,
+    advantage: Callable[[Rollouts], torch.Tensor] = normalised,
+) -> dict[str, float]:
+    """Train from `model`, a checkpoint of the catalogue, on the set `train`, and evaluate what comes out.
+
+    A step takes `samples` responses of at most `response` tokens to each of `questions` prompts of at most `prompt`
+    tokens, in minibatches of `minibatch` questions and micro-batches of `samples` responses. AdamW at a constant rate.
+    Metrics: entropy, training accuracy and length of the last step; accuracy on each set in percent, and their mean.
+    """
+    tokenizer: Any  # transformers' own types are wider than what it does
+    network, tokenizer = pretrained(model)
+    network.gradient_checkpointing_enable()
+    policy = PretrainedPolicy(network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=response)
+    policy = policy.to(device)
+    problems = word_problems(reference.load(train, "train"), tokenizer, longest=prompt).to(device)
+    history = train_policy(
+        policy, problems, objective, steps=steps, questions=questions, samples=samples, seed=seed, dynamic=dynamic,
+        minibatches=questions // minibatch, micro_batches=minibatch, reward=reward, advantage=advantage,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay),
+    )  # fmt: skip
+    policy.eval()
+    last = history[-1]
+    metrics = {"entropy": last.entropy, "train_accuracy": last.accuracy, "length": last.length}
+    generator = torch.Generator(device).manual_seed(seed)
+    for name, (count, temperature) in evaluated.items():
+        asked = word_problems(reference.load(name, "test"), tokenizer, longest=prompt, template=INSTRUCTION).to(device)
+        found = collect(policy, asked, len(asked), count, generator, temperature=temperature)
+        metrics[name] = 100 * float(found.correct.mean())
+    metrics["mean"] = fmean(metrics[name] for name in evaluated)
+    return metrics
