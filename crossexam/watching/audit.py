@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from crossexam.facts.paper import Claim, Experiment, Paper
-from crossexam.facts.rules import OrderRule, PairedRule, ResourceRule
+from crossexam.facts.rules import PairedRule, ResourceRule
 from crossexam.judging.judge import Judgement, judge_paper
 from crossexam.runs.environment import commit, processor
 from crossexam.runs.executors import Executor, LocalExecutor
@@ -306,12 +306,12 @@ class Auditor:
     # Controls.
 
     def _paired(self) -> list[Claim]:
-        """Claims that controls speak of. That an arm is not much worse (a negative margin) holds of it and itself."""
+        """Claims that controls speak of: not those that hold of an arm and itself."""
         return [
             claim
             for claim in self.paper.claims
             if isinstance(claim.rule, PairedRule)
-            and not (isinstance(claim.rule, OrderRule) and claim.rule.margin < 0)
+            and not claim.rule.lenient
             and self.paper.tier(claim) in TIERS
         ]
 
