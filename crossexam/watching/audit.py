@@ -310,9 +310,7 @@ class Auditor:
         return [
             claim
             for claim in self.paper.claims
-            if isinstance(claim.rule, PairedRule)
-            and not claim.rule.lenient
-            and self.paper.tier(claim) in TIERS
+            if isinstance(claim.rule, PairedRule) and not claim.rule.lenient and self.paper.tier(claim) in TIERS
         ]
 
     def _null_control(self) -> Iterator[Control]:
