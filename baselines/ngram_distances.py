@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
+from scipy.spatial.distance import jensenshannon
 
 
 def ngram_divergence(first: torch.Tensor, second: torch.Tensor, vocabulary: int, order: int) -> float:
@@ -25,15 +24,10 @@ def ngram_divergence(first: torch.Tensor, second: torch.Tensor, vocabulary: int,
         torch.bincount(part, minlength=kinds).double() / len(part)
         for part in place.split([len(one) for one in numbered])
     )
-    middle = (p + q) / 2
-    return float(sum(torch.special.xlogy(one, one / middle).sum() for one in (p, q)) / 2)
+    return float(jensenshannon(p.numpy(), q.numpy()) ** 2)
 
 
 def _numbers(rows: torch.Tensor, vocabulary: int, order: int) -> torch.Tensor:
     """Each n-gram as one number."""
     digits = vocabulary ** torch.arange(order).flip(0)
     return (rows.unfold(1, order, 1) * digits).sum(-1).flatten()
-
-
-LARGEST = math.log(2)
-"""The divergence of texts that share no n-gram."""

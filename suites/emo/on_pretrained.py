@@ -12,7 +12,7 @@ from baselines.language_models import next_token_logits, pretrained
 from baselines.ngram_distances import ngram_divergence
 from baselines.text_generation import sample
 from suites.emo.contenders import LOSSES, SCORES, sums_of_scores
-from suites.emo.on_wikitext import mean_cost
+from suites.emo.on_wikitext import mean_cost, temperature_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -62,11 +62,7 @@ def trained_on_pretrained(
     temperature = 1.0
     if arm == "mle_matched":
         wanted = scores(tuned("emo")[0], validation, costs)["entropy"]
-        low, high = 0.3, 1.5
-        for _ in range(10):
-            temperature = (low + high) / 2
-            sharp = scores(network, validation, costs, temperature)["entropy"] < wanted
-            low, high = (temperature, high) if sharp else (low, temperature)
+        temperature = temperature_of(lambda at: scores(network, validation, costs, at)["entropy"], wanted)
     found = scores(network, test, costs) | {"temperature": temperature}
     found["mean_cost"], found["spread_of_costs"] = mean_cost(costs).tolist()
     if texts:

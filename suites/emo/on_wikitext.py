@@ -6,10 +6,12 @@ One artifact holds what all losses, rates and temperatures came to; the trials l
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from scipy.optimize import bisect
 from torch import nn
 
 from baselines.corpora import corpus, windows
@@ -116,15 +118,21 @@ def matched(
     """MLE at the temperature where its entropy on validation data is EMO's: that temperature, and the divergence."""
     places = {arm: [*LOSSES].index(arm) for arm in ("mle", "emo")}
     mle, emo = (models[place, int(written[place, :, 0, 0].argmin())] for place in places.values())
-    wanted = score(emo, costs, parts[0], seed, SCORED)[SCORES.index("entropy")]
-    low, high = 0.3, 1.5
-    for _ in range(12):
-        middle = (low + high) / 2
-        entropy = score(mle, costs, parts[0], seed, SCORED, temperature=middle)[SCORES.index("entropy")]
-        low, high = (middle, high) if entropy < wanted else (low, middle)
-    temperature = (low + high) / 2
+    place = SCORES.index("entropy")
+    temperature = temperature_of(
+        lambda at: float(score(mle, costs, parts[0], seed, SCORED, temperature=at)[place]),
+        float(score(emo, costs, parts[0], seed, SCORED)[place]),
+    )
     reached = divergence(mle, parts[1], seed, 2 * TEXTS, temperature)
     return {"matched": torch.tensor([temperature, reached], dtype=torch.float64)}
+
+
+def temperature_of(entropy: Callable[[float], float], wanted: float) -> float:
+    """Where the entropy, which rises with the temperature, is the wanted one: to 0.0003, between 0.3 and 1.5."""
+    low, high = 0.3, 1.5
+    if not entropy(low) < wanted < entropy(high):
+        return low if wanted <= entropy(low) else high
+    return float(bisect(lambda at: entropy(at) - wanted, low, high, xtol=3e-4))
 
 
 @torch.no_grad()

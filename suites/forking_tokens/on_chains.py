@@ -20,8 +20,12 @@ from suites.forking_tokens.method import (
     fork_mask,
     forking_loss,
     overlap,
+    profile,
     two_temperatures,
 )
+
+RATES = (3e-5, 1e-4, 3e-4)
+"""Of Adam: each arm and seed has its own choice."""
 
 Choose = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 """(entropy, mask, generator) -> the tokens that are trained on, bool (B, T)."""
@@ -64,7 +68,7 @@ def chains(*, arm: str, seed: int, steps: int, chain_start: Path) -> dict[str, f
     start = started(chain_start)
     policy, rate, _ = trained(
         start, train, validation, lambda: objective(ARMS[arm], torch.Generator().manual_seed(seed)), steps=steps,
-        seed=seed, dynamic=True,
+        seed=seed, rates=RATES, dynamic=True,
     )  # fmt: skip
     before, after = (measure(one, test, samples=8, seed=seed, start=start) for one in (start, policy))
     written = collect(policy, test, len(test), 4, torch.Generator().manual_seed(seed))
@@ -83,12 +87,16 @@ def chains(*, arm: str, seed: int, steps: int, chain_start: Path) -> dict[str, f
 
 
 def steps_pay(*, seed: int, chain_start: Path) -> dict[str, float]:
-    """The taught policy on GSM8K's test chains, made to think and made to answer at once, with a 95 % interval."""
+    """The taught policy on GSM8K's test chains, made to think and made to answer at once, with a 95 % interval.
+
+    Also `profile` of the entropies of its own responses.
+    """
     policy = started(chain_start)
     problems, _ = gsm8k_chains("test")
     thinking, answering = (one.double().numpy() for one in worth_of_steps(policy, problems))
     gain = thinking - answering
     interval = bootstrap((gain,), np.mean, rng=np.random.default_rng(seed)).confidence_interval
+    written = collect(policy, problems, len(problems), 8, torch.Generator().manual_seed(seed))
     return {
         "thinking": float(thinking.mean()),
         "answering": float(answering.mean()),
@@ -96,6 +104,7 @@ def steps_pay(*, seed: int, chain_start: Path) -> dict[str, float]:
         "gain_low": float(interval.low),
         "gain_high": float(interval.high),
         **{f"start_{name}": value for name, value in measure(policy, problems, samples=8, seed=seed).numbers().items()},
+        **profile(written.old_entropy[written.mask]),
     }
 
 
