@@ -130,6 +130,7 @@ def steps(*, seed: int) -> dict[str, float]:
         rewards = token_rewards(logp, reference, mask)
         numbers = split_steps(actions, mask, {1, 3})
         found, present = step_rewards(rewards, numbers)
+        wider, more = step_rewards(rewards, numbers, count=9)
         coarse, coarse_present = step_rewards(rewards, numbers.where(numbers < 0, numbers // 2))
         q = F.pad(rewards.cumsum(1), (1, 0))
         for row in range(rows):
@@ -153,7 +154,8 @@ def steps(*, seed: int) -> dict[str, float]:
         doubled = (rewards + F.pad(rewards, (1, 0))[:, :-1]).where(mask, 0).sum(1)
         last = rewards.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None])[:, 0]
         worst.note(
-            total_gap=max(gap(one.sum(1), whole) for one in (found, coarse)),
+            total_gap=max(gap(one.sum(1), whole) for one in (found, coarse, wider))
+            + float((more.sum(1) - present.sum(1)).abs().sum()),
             printed_gap=gap(doubled, whole),
             printed_excess=gap(doubled - whole, whole - last),
         )
@@ -389,6 +391,7 @@ def edges(*, seed: int) -> dict[str, float]:
         lambda: token_rewards(one - math.inf, one - math.inf, mask), lambda: split_steps(whole, mask[:1], {0}),
         lambda: split_steps(whole[0], mask[0], {0}), lambda: step_rewards(one, whole[:1]),
         lambda: step_rewards(one[0], whole[0]), lambda: step_rewards(one, whole - 2),
+        lambda: step_rewards(one, whole + 2, count=2),
         lambda: ce_loss(flat, labels[:1]), lambda: ce_loss(one, mask), lambda: ce_loss(nan[0], mask[0]),
         lambda: ce_loss(flat, labels + 1), lambda: ce_loss(flat, labels / 2), lambda: ce_loss(flat, flat * math.nan),
         lambda: ce_loss(flat, labels, weights=flat[:1]), lambda: ce_loss(flat, labels, weights=flat - 1),
@@ -441,7 +444,7 @@ def edges(*, seed: int) -> dict[str, float]:
         token_rewards: {"beta": 0.05}, ce_loss: {"weights": None}, dpo_loss: {}, nca_loss: {}, kl_baseline: {},
         kto_loss: {"desirable": 1.0, "undesirable": 1.0}, balanced_weights: {"questions": None}, all_pairs: {},
         response_scores: {"over": "min", "accumulated": False}, best_of_n: {}, weighted_vote: {"coefficient": 0.001},
-        split_steps: {}, step_rewards: {},
+        split_steps: {}, step_rewards: {"count": None},
     }  # fmt: skip
     public = [
         one

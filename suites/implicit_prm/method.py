@@ -65,17 +65,21 @@ def split_steps(actions: torch.Tensor, mask: torch.Tensor, separators: Collectio
     return (closes.long().cumsum(1) - closes.long()).masked_fill(~inside, -1)
 
 
-def step_rewards(rewards: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def step_rewards(
+    rewards: torch.Tensor, steps: torch.Tensor, *, count: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """r_k and whether there is a step k, (B, S) both, of token rewards and step numbers (B, T), -1 for none.
 
-    S is the largest number of steps; of steps that are not there the reward is 0. Raises ValueError for shapes that
-    differ and numbers below -1.
+    S is `count`, or the largest number of steps; of steps that are not there the reward is 0. Raises ValueError for
+    shapes that differ, numbers below -1 and those of `count` and more.
     """
     if rewards.shape != steps.shape or rewards.ndim != 2:
         raise ValueError(f"rewards {tuple(rewards.shape)} and steps {tuple(steps.shape)} must be of one shape (B, T)")
-    if steps.numel():
+    if steps.numel() and visible(steps):
         require(int(steps.min()) >= -1, "steps are numbered from 0, and -1 is none", int(steps.min()))
-    count = int(steps.max()) + 1 if steps.numel() else 0
+        require(count is None or int(steps.max()) < count, "steps are numbered below count", int(steps.max()))
+    if count is None:
+        count = int(steps.max()) + 1 if steps.numel() else 0
     values = widened(rewards)
     # Tokens of no step go to a last column, which is cut off.
     place = torch.where(steps >= 0, steps, count)

@@ -1,0 +1,271 @@
+"""Chains of GSM8K's calculator marks: choosing among responses, finding a wrong step, the value of a prefix, data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from scipy.stats import rankdata, spearmanr
+from sklearn.metrics import roc_auc_score
+
+from baselines.reinforcement.policies import TransformerPolicy, log_probs
+from baselines.reinforcement.problems import CHAIN, Problems
+from baselines.reinforcement.reasoning import Values, continued, gsm8k_chains, thought
+from baselines.reinforcement.reasoning_runs import split_chains, started
+from baselines.reinforcement.rollouts import Rollouts, collect
+from suites.implicit_prm.contenders import Implicit, Judged, Model, StepLabels, Steps, fitted, rows, steps_of
+from suites.implicit_prm.method import best_of_n, response_scores, step_rewards, weighted_vote
+
+SAMPLES = 8
+"""Responses to a question that are trained on, and continuations of a prefix."""
+CANDIDATES = 16
+"""Responses to a question among which is chosen."""
+RATES = (1e-4, 3e-4, 1e-3)
+"""Learning rates among which validation questions choose."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """`group` responses of the start to each of some questions, question by question, with their steps."""
+
+    responses: Rollouts
+    steps: Steps
+
+    @property
+    def correct(self) -> torch.Tensor:
+        """(Q, group)."""
+        return self.responses.correct.view(-1, self.responses.group)
+
+
+def written(policy: TransformerPolicy, problems: Problems, samples: int, seed: int) -> Written:
+    """`samples` responses to each problem, in the order of the problems."""
+    everything = Problems(problems.prompts, problems.answers, problems.verify)
+    found = collect(policy, everything, len(problems), samples, torch.Generator().manual_seed(seed))
+    responses = rows(found, found.ids.argsort(stable=True))
+    return Written(responses, steps_of(responses.actions, responses.mask, CHAIN[";"]))
+
+
+def labels_by_sampling(
+    policy: TransformerPolicy, problems: Problems, data: Written, budget: int, seed: int
+) -> StepLabels:
+    """Labels of steps of as many responses as `budget` samples allow, these and `SAMPLES` continuations of each step.
+
+    A step is right if any continuation is; the last one is what the response is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(data.responses.ids), generator=generator)
+    costs = 1 + SAMPLES * (data.steps.present.sum(1) - 1).clamp(min=0)
+    chosen = order[costs[order].cumsum(0) <= budget]
+    responses = rows(data.responses, chosen)
+    steps = Steps(data.steps.numbers[chosen], data.steps.ends[chosen], data.steps.present[chosen])
+    right = torch.where(steps.last, responses.correct[:, None], 0.0)
+    row, step = (steps.present & ~steps.last).nonzero().T
+    places = steps.ends[row, step] + 1
+    chances = continued(policy, problems, responses, row, places, generator, samples=SAMPLES)
+    right[row, step] = (chances > 0).float()
+    return StepLabels(responses, steps, right)
+
+
+@torch.no_grad()
+def judged(model: Model, data: Written) -> Judged:
+    """Of all responses."""
+    return model.judge(data.responses, data.steps)
+
+
+def scores(found: Judged, steps: Steps) -> dict[str, torch.Tensor]:
+    """What responses can be chosen by, (B,)."""
+    return {"outcome": found.outcome, "min": response_scores(found.steps, steps.present)}
+
+
+def summed(found: Judged, steps: Steps) -> dict[str, torch.Tensor]:
+    """The same of a model whose step rewards are logarithms of chances: their product in place of the outcome."""
+    return {"outcome": response_scores(found.steps, steps.present, over="sum"), "min": scores(found, steps)["min"]}
+
+
+def accuracy(score: torch.Tensor, data: Written, n: int = CANDIDATES) -> float:
+    """Of the best of n by a score (B,)."""
+    return float(best_of_n(score.view_as(data.correct), data.correct, n).mean())
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The model and the score that choose best on validation questions."""
+
+    model: Model
+    rate: float
+    score: str
+
+    def scores(self, data: Written) -> tuple[Judged, torch.Tensor]:
+        """What it says of responses, and what they are chosen by, (B,)."""
+        found = judged(self.model, data)
+        kinds = summed if getattr(self.model, "labels", False) else scores
+        return found, kinds(found, data.steps)[self.score]
+
+
+def tuned(
+    arm: str, start: TransformerPolicy, data: Rollouts, labelled: StepLabels | None, validation: Written, *,
+    beta: float, seed: int,
+) -> Chosen:  # fmt: skip
+    """Over `RATES`, and the outcome or the minimum over steps; the first of equals."""
+    found = []
+    for rate in RATES:
+        model = fitted(arm, start, data, labelled, rate=rate, beta=beta, seed=seed)
+        found += [Chosen(model, rate, score) for score in ("outcome", "min")]
+    return max(found, key=lambda one: accuracy(one.scores(validation)[1], validation))
+
+
+def chains(*, arm: str, seed: int, questions: int, beta: float, budget: float, chain_start: Path) -> dict[str, float]:
+    """A reward model of `arm` from `SAMPLES` responses to each of `questions` chains; `budget` times as many samples
+    are spent on step labels.
+
+    Of `CANDIDATES` responses to each test chain: accuracy of the best of 4 and of all, its `gain` over any of them and
+    over the start's mean log-probability, votes; then `located` wrong steps and values of prefixes.
+    """
+    train, choose, test = split_chains(seed)
+    start = started(chain_start)
+    train = train[torch.arange(questions)]
+    data, validation, candidates = (
+        written(start, problems, samples, seed + 1000 * place)
+        for place, (problems, samples) in enumerate(((train, SAMPLES), (choose, CANDIDATES), (test, CANDIDATES)))
+    )
+    labelled = None
+    if arm in ("shepherd", "two_stage"):
+        labelled = labels_by_sampling(start, train, data, int(budget * len(data.responses.ids)), seed)
+    best = tuned(arm, start, data.responses, labelled, validation, beta=beta, seed=seed)
+    found, score = best.scores(candidates)
+    responses = candidates.responses
+    likelihood = (responses.old * responses.mask).sum(1)
+    own = likelihood / responses.mask.sum(1)
+    any_one, all_of_them = accuracy(score, candidates, 1), accuracy(score, candidates)
+    metrics = {
+        "any": any_one,
+        "best4": accuracy(score, candidates, 4),
+        "best16": all_of_them,
+        "gain": all_of_them - any_one,
+        "over_likelihood": all_of_them - max(accuracy(one, candidates) for one in (own, likelihood)),
+        "right_somewhere": float(candidates.correct.amax(1).mean()),
+        "rate": best.rate,
+        "by_minimum": float(best.score == "min"),
+        "responses": float(len(labelled.responses.ids) if labelled else len(data.responses.ids)),
+        **votes(candidates, found.outcome / beta),
+        **located(best.model, start, seed),
+        **prefixes(start, test, candidates, found, seed),
+    }
+    if isinstance(best.model, Implicit):
+        with torch.no_grad():
+            bare = log_probs(best.model.policy, responses.prompts, responses.actions)
+        metrics["over_bare"] = all_of_them - accuracy((bare * responses.mask).sum(1), candidates)
+    return metrics | {
+        "vote_over_best": metrics["vote"] - all_of_them,
+        "majority_over_best": metrics["majority"] - all_of_them,
+    }
+
+
+def votes(data: Written, score: torch.Tensor) -> dict[str, float]:
+    """Accuracy of votes, plain and weighted by the sigmoid of 0.001 and of 0.05 times a score (B,)."""
+    texts = [
+        "".join(CHAIN.decode(row[kept])) for row, kept in zip(data.responses.actions, data.responses.mask, strict=True)
+    ]
+    answers = [text.rpartition("#")[2] if text.endswith("$") and "#" in text else "" for text in texts]
+    codes = {text: code for code, text in enumerate(dict.fromkeys(filter(None, answers)))}
+    numbered = torch.tensor([codes.get(one, -1) for one in answers]).view_as(data.correct)
+    found = {}
+    for name, coefficient in (("majority", 0.0), ("vote", 0.001), ("vote_trained", 0.05)):
+        picked = weighted_vote(score.view_as(data.correct), numbered, coefficient=coefficient)
+        found[name] = float(data.correct.gather(1, picked[:, None]).mean())
+    return {**found, "vote_gain": found["vote"] - found["majority"]}
+
+
+@torch.no_grad()
+def located(model: Model, start: TransformerPolicy, seed: int) -> dict[str, float]:
+    """One wrong value in the written solution of each test chain: how well low step rewards find it.
+
+    `located` is the area under the ROC curve of the wrong step against the other steps of these solutions, `noticed`
+    how often its reward is below that of the right step in its place. Both also for log-probabilities of the start.
+    """
+    problems, values = gsm8k_chains("test")
+    generator = torch.Generator().manual_seed(seed)
+    spoilt, at = zip(*(spoil(one, generator) for one in values), strict=True)
+    wrong_at = torch.tensor(at)
+    rewards: dict[str, list[torch.Tensor]] = {"": [], "likelihood_": []}
+    for texts in ([thought(one, 1) for one in spoilt], [thought(one, 1) for one in values]):
+        actions = CHAIN.encode(texts)
+        mask = actions != CHAIN.PAD
+        logp = log_probs(start, problems.prompts, actions)
+        none = torch.zeros(len(actions))
+        batch = Rollouts(
+            ids=torch.arange(len(actions)), prompts=problems.prompts, actions=actions, mask=mask, correct=none,
+            old=logp, old_entropy=logp, group=1,
+        )  # fmt: skip
+        steps = steps_of(actions, mask, CHAIN[";"])
+        rewards[""].append(model.judge(batch, steps).steps)
+        rewards["likelihood_"].append(step_rewards(logp * mask, steps.numbers)[0])
+    found = {}
+    wrong = torch.arange(steps.present.shape[1]) == wrong_at[:, None]
+    for name, (bad, good) in rewards.items():
+        found[f"{name}located"] = float(roc_auc_score(wrong[steps.present], -bad[steps.present]))
+        lower = bad[wrong] < good[wrong]
+        found[f"{name}noticed"] = float(lower.float().mean() + (bad[wrong] == good[wrong]).float().mean() / 2)
+    return found
+
+
+def spoil(values: Values, generator: torch.Generator) -> tuple[Values, int]:
+    """Values with one before the last replaced by another of as many digits, and which."""
+    at = int(torch.randint(len(values) - 1, (), generator=generator))
+    low = 10 ** (len(values[at]) - 1) if len(values[at]) > 1 else 0
+    others = [str(one) for one in range(low, 10 ** len(values[at])) if str(one) != values[at]]
+    other = others[int(torch.randint(len(others), (), generator=generator))]
+    return (*values[:at], other, *values[at + 1 :]), at
+
+
+def prefixes(
+    start: TransformerPolicy, problems: Problems, data: Written, found: Judged, seed: int, *, questions: int = 40
+) -> dict[str, float]:
+    """Rank correlations of values with how often `SAMPLES` continuations by the start are right, of all prefixes that
+    end with a step of the responses to some questions; `within` after the mean rank of each question is taken off."""
+    generator = torch.Generator().manual_seed(seed)
+    some = torch.randperm(len(problems), generator=generator)[:questions]
+    wanted = torch.isin(data.responses.ids, some)[:, None]
+    row, step = (data.steps.present & ~data.steps.last & wanted).nonzero().T
+    places = data.steps.ends[row, step] + 1
+    chances = continued(start, problems, data.responses, row, places, generator, samples=SAMPLES)
+    values, asked = found.values[row, step], data.responses.ids[row]
+    read = (data.responses.old * data.responses.mask).cumsum(1)[row, places - 1]
+    metrics = {"prefixes": float(len(row))}
+    for name, one in (("value", values), ("likelihood_value", read)):
+        metrics[f"{name}_correlation"] = float(spearmanr(one, chances).statistic)
+        ranks = [torch.from_numpy(rankdata(each)) for each in (one, chances)]
+        for each in ranks:
+            for question in asked.unique():
+                each[asked == question] -= each[asked == question].mean()
+        metrics[f"{name}_within"] = float(torch.corrcoef(torch.stack(ranks))[0, 1])
+    return metrics
+
+
+def amount(*, seed: int, questions: int, beta: float, chain_start: Path) -> dict[str, float]:
+    """Cross-entropy on fewer responses to each question, and on fewer questions: gains of the best of 16 over any.
+
+    `several` is what 8 responses to a quarter of the questions gain beyond 2 responses to each: as many responses.
+    """
+    train, choose, test = split_chains(seed)
+    start = started(chain_start)
+    data = written(start, train[torch.arange(questions)], SAMPLES, seed)
+    validation, candidates = (
+        written(start, problems, CANDIDATES, seed + 1000 * place) for place, problems in ((1, choose), (2, test))
+    )
+    number = torch.arange(questions * SAMPLES).view(questions, SAMPLES)
+    parts = {f"responses_{count}": number[:, :count] for count in (1, 2, 4, 8)}
+    parts |= {f"share_{one}": number[: questions * one // 100] for one in (25, 50)}
+    gains = {}
+    for name, part in parts.items():
+        some = rows(data.responses, part.flatten())
+        best = tuned("ce", start, some, None, validation, beta=beta, seed=seed)
+        score = best.scores(candidates)[1]
+        gains[name] = accuracy(score, candidates) - accuracy(score, candidates, 1)
+    return {
+        **gains,
+        "more_responses": gains["responses_8"] - gains["responses_1"],
+        "more_questions": gains["responses_8"] - gains["share_25"],
+        "several": gains["share_25"] - gains["responses_2"],
+    }
