@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.stats import rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
+from torch.nn import functional as F
 
 from baselines.reinforcement.policies import TransformerPolicy, log_probs
 from baselines.reinforcement.problems import CHAIN, Problems
 from baselines.reinforcement.reasoning import Values, continued, gsm8k_chains, thought
 from baselines.reinforcement.reasoning_runs import split_chains, started
 from baselines.reinforcement.rollouts import Rollouts, collect
-from suites.implicit_prm.contenders import Implicit, Judged, Model, StepLabels, Steps, fitted, rows, steps_of
+from suites.implicit_prm.contenders import Headed, Implicit, Judged, Model, StepLabels, Steps, fitted, rows, steps_of
 from suites.implicit_prm.method import best_of_n, response_scores, step_rewards, weighted_vote
 
 SAMPLES = 8
 """Responses to a question that are trained on, and continuations of a prefix."""
 CANDIDATES = 16
 """Responses to a question among which is chosen."""
+CHOOSING = 100
+"""Validation questions."""
+AT_ONCE = 512
+"""Responses that are sampled or read at once."""
 RATES = (1e-4, 3e-4, 1e-3)
 """Learning rates among which validation questions choose."""
 
@@ -40,9 +46,22 @@ class Written:
 
 def written(policy: TransformerPolicy, problems: Problems, samples: int, seed: int) -> Written:
     """`samples` responses to each problem, in the order of the problems."""
-    everything = Problems(problems.prompts, problems.answers, problems.verify)
-    found = collect(policy, everything, len(problems), samples, torch.Generator().manual_seed(seed))
-    responses = rows(found, found.ids.argsort(stable=True))
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    # Few at a time: what a processor's cache holds is sampled twice as fast.
+    for some in torch.arange(len(problems)).split(max(1, AT_ONCE // samples)):
+        asked = Problems(problems.prompts[some], problems.answers[some], problems.verify)
+        with torch.no_grad():
+            found = collect(policy, asked, len(asked), samples, generator)
+        part = rows(found, found.ids.argsort(stable=True))
+        parts.append({name: one for name, one in vars(part).items() if isinstance(one, torch.Tensor) and len(one)})
+        parts[-1]["ids"] = some[part.ids]
+    width = max(one["actions"].shape[1] for one in parts)
+    for one in parts:
+        for name in ("actions", "mask", "old", "old_entropy"):
+            one[name] = F.pad(one[name], (0, width - one[name].shape[1]))
+    whole: dict[str, Any] = {name: torch.cat([one[name] for one in parts]) for name in parts[0]}
+    responses = Rollouts(group=samples, **whole)
     return Written(responses, steps_of(responses.actions, responses.mask, CHAIN[";"]))
 
 
@@ -70,17 +89,18 @@ def labels_by_sampling(
 @torch.no_grad()
 def judged(model: Model, data: Written) -> Judged:
     """Of all responses."""
-    return model.judge(data.responses, data.steps)
+    found = []
+    for part in torch.arange(len(data.responses.ids)).split(AT_ONCE):
+        steps = Steps(data.steps.numbers[part], data.steps.ends[part], data.steps.present[part])
+        found.append(model.judge(rows(data.responses, part), steps))
+    return Judged(*(torch.cat([getattr(one, name) for one in found]) for name in ("steps", "values", "outcome")))
 
 
-def scores(found: Judged, steps: Steps) -> dict[str, torch.Tensor]:
-    """What responses can be chosen by, (B,)."""
-    return {"outcome": found.outcome, "min": response_scores(found.steps, steps.present)}
-
-
-def summed(found: Judged, steps: Steps) -> dict[str, torch.Tensor]:
-    """The same of a model whose step rewards are logarithms of chances: their product in place of the outcome."""
-    return {"outcome": response_scores(found.steps, steps.present, over="sum"), "min": scores(found, steps)["min"]}
+def scores(model: Model, found: Judged, steps: Steps) -> dict[str, torch.Tensor]:
+    """What responses can be chosen by, (B,). Where step rewards are logarithms of chances the outcome is their sum."""
+    whole = response_scores(found.steps, steps.present, over="sum")
+    outcome = whole if isinstance(model, Headed) and model.labels else found.outcome
+    return {"outcome": outcome, "min": response_scores(found.steps, steps.present)}
 
 
 def accuracy(score: torch.Tensor, data: Written, n: int = CANDIDATES) -> float:
@@ -99,8 +119,7 @@ class Chosen:
     def scores(self, data: Written) -> tuple[Judged, torch.Tensor]:
         """What it says of responses, and what they are chosen by, (B,)."""
         found = judged(self.model, data)
-        kinds = summed if getattr(self.model, "labels", False) else scores
-        return found, kinds(found, data.steps)[self.score]
+        return found, scores(self.model, found, data.steps)[self.score]
 
 
 def tuned(
@@ -111,8 +130,9 @@ def tuned(
     found = []
     for rate in RATES:
         model = fitted(arm, start, data, labelled, rate=rate, beta=beta, seed=seed)
-        found += [Chosen(model, rate, score) for score in ("outcome", "min")]
-    return max(found, key=lambda one: accuracy(one.scores(validation)[1], validation))
+        kinds = scores(model, judged(model, validation), validation.steps)
+        found += [(accuracy(score, validation), Chosen(model, rate, name)) for name, score in kinds.items()]
+    return max(found, key=lambda one: one[0])[1]
 
 
 def chains(*, arm: str, seed: int, questions: int, beta: float, budget: float, chain_start: Path) -> dict[str, float]:
@@ -124,7 +144,7 @@ def chains(*, arm: str, seed: int, questions: int, beta: float, budget: float, c
     """
     train, choose, test = split_chains(seed)
     start = started(chain_start)
-    train = train[torch.arange(questions)]
+    train, choose = train[torch.arange(questions)], choose[torch.arange(min(CHOOSING, len(choose)))]
     data, validation, candidates = (
         written(start, problems, samples, seed + 1000 * place)
         for place, (problems, samples) in enumerate(((train, SAMPLES), (choose, CANDIDATES), (test, CANDIDATES)))
@@ -154,7 +174,10 @@ def chains(*, arm: str, seed: int, questions: int, beta: float, budget: float, c
     }
     if isinstance(best.model, Implicit):
         with torch.no_grad():
-            bare = log_probs(best.model.policy, responses.prompts, responses.actions)
+            bare = torch.cat([
+                log_probs(best.model.policy, responses.prompts[part], responses.actions[part])
+                for part in torch.arange(len(responses.ids)).split(AT_ONCE)
+            ])  # fmt: skip
         metrics["over_bare"] = all_of_them - accuracy((bare * responses.mask).sum(1), candidates)
     return metrics | {
         "vote_over_best": metrics["vote"] - all_of_them,
@@ -220,7 +243,7 @@ def spoil(values: Values, generator: torch.Generator) -> tuple[Values, int]:
 
 
 def prefixes(
-    start: TransformerPolicy, problems: Problems, data: Written, found: Judged, seed: int, *, questions: int = 40
+    start: TransformerPolicy, problems: Problems, data: Written, found: Judged, seed: int, *, questions: int = 12
 ) -> dict[str, float]:
     """Rank correlations of values with how often `SAMPLES` continuations by the start are right, of all prefixes that
     end with a step of the responses to some questions; `within` after the mean rank of each question is taken off."""
@@ -250,6 +273,7 @@ def amount(*, seed: int, questions: int, beta: float, chain_start: Path) -> dict
     """
     train, choose, test = split_chains(seed)
     start = started(chain_start)
+    choose = choose[torch.arange(min(CHOOSING, len(choose)))]
     data = written(start, train[torch.arange(questions)], SAMPLES, seed)
     validation, candidates = (
         written(start, problems, CANDIDATES, seed + 1000 * place) for place, problems in ((1, choose), (2, test))
