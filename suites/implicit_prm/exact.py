@@ -184,7 +184,8 @@ def losses(*, seed: int) -> dict[str, float]:
         plus, minus = rewards.detach()[:4].requires_grad_(), rewards.detach()[4:8].requires_grad_()
         pair = (plus, minus)
         z = kl_baseline(rewards)
-        kto = torch.where(labels == 1, 1 - (rewards - z).sigmoid(), 1 - (z - rewards).sigmoid())
+        at = z + 0.7
+        kto = torch.where(labels == 1, 1 - (rewards - at).sigmoid(), 1 - (at - rewards).sigmoid())
         worst.note(
             ce_gap=gap(ce_loss(rewards, labels), each.mean())
             + gap(ce_loss(rewards, labels, weights=weights), (weights * each).sum() / weights.sum()),
@@ -195,9 +196,9 @@ def losses(*, seed: int) -> dict[str, float]:
             + gap(dpo_loss(*pair), ce_loss(plus - minus, torch.ones(4))),
             dpo_shift=gap(dpo_loss(plus + 3, minus + 3), dpo_loss(*pair)),
             nca_gap=gap(nca_loss(*pair), (-log_sig(plus) - (log_sig(-plus) + log_sig(-minus)) / 2).mean()),
-            kto_gap=gap(kto_loss(rewards, labels, z), kto.mean())
+            kto_gap=gap(kto_loss(rewards, labels, at), kto.mean())
             + gap(
-                kto_loss(rewards, labels, z, desirable=2.0, undesirable=0.5),
+                kto_loss(rewards, labels, at, desirable=2.0, undesirable=0.5),
                 (kto * torch.where(labels == 1, 2.0, 0.5)).mean(),
             )
             + gap(z, max(0.0, float(rewards.detach().mean()))) + gap(kl_baseline(-rewards.abs()))
@@ -322,7 +323,8 @@ def choosing(*, seed: int) -> dict[str, float]:
             if answer >= 0:
                 totals[answer] = totals.get(answer, 0.0) + 1 / (1 + math.exp(-0.001 * score))
         loops.append(max(totals, key=lambda one: totals[one]))
-    counts = torch.stack([(answers == one).sum(1) for one in range(5)], 1)
+    # The last column is of responses without an answer, whose number is -1.
+    counts = F.pad(torch.stack([(answers == one).sum(1) for one in range(5)], 1), (0, 1))
     top = counts.topk(2).values
     clear = top[:, 0] > top[:, 1]
     nothing = torch.full((1, 3), -1)
@@ -330,11 +332,11 @@ def choosing(*, seed: int) -> dict[str, float]:
         scale_gap=scaled,
         vote_wrong=float((picks[0.001][:, 0] != torch.tensor(loops)).sum())
         + float(weighted_vote(scores[:1, :3], nothing)[0])
-        + float((counts.gather(1, picks[0.0])[:, 0] != top[:, 0]).sum()),
+        + float((counts.gather(1, picks[0.0] % 6)[:, 0] != top[:, 0]).sum()),
         official_changes=float((picks[0.001] != picks[0.0])[clear].sum()),
         official_breaks_ties=-float((picks[0.001] != picks[0.0])[~clear].double().mean()),
         trained_changes=-float((picks[0.05] != picks[0.0])[clear].double().mean()),
-        official_outside=float((counts.gather(1, picks[0.001])[:, 0] != top[:, 0]).sum()),
+        official_outside=float((counts.gather(1, picks[0.001] % 6)[:, 0] != top[:, 0]).sum()),
     )
     return {**worst, "share_of_ties": float((~clear).double().mean())}
 
@@ -363,12 +365,10 @@ def printed() -> dict[str, float]:
     leads = {name: mean[name] - mean["math_shepherd"] for name in WITH_MAJORITY}
     return {
         "means_gap": max(abs(fmean(row[:-1]) - row[-1]) for row in TABLE.values()),
-        "ce_lead": leads["ce"],
+        **{f"{name}_lead": lead for name, lead in leads.items()},
+        "kto_lag": -leads["kto"],
         "least_lead": min(leads.values()),
-        "best_rival_lead": min(mean[one] for one in ("dpo", "nca")) - max(mean[one] for one in TABLE if "rlhf" in one),
         "least_vote_gain": min(one - mean[name] for name, one in WITH_MAJORITY.items()),
-        "vote_spread": max(WITH_MAJORITY.values()) - min(WITH_MAJORITY.values()),
-        "spread": max(mean[one] for one in WITH_MAJORITY) - min(mean[one] for one in WITH_MAJORITY),
         "least_cost": min(COST),
     }
 
