@@ -453,8 +453,8 @@ def defaults(*, seed: int) -> dict[str, float]:
 
 
 def cost(*, seed: int) -> dict[str, list[float]]:
-    """Seconds forward and backward from logits (32, 128, 500) of both losses, and of PPO with an entropy bonus."""
-    batch = rows(seed, responses=32, tokens=128, vocabulary=500)
+    """Seconds forward and backward from logits (16, 64, 4000) of both losses, and of PPO with an entropy bonus."""
+    batch = rows(seed, responses=16, tokens=64, vocabulary=4000)
     z, old, advantages, mask, actions, hard = (
         one.detach().float() if one.is_floating_point() else one for one in batch
     )
@@ -470,4 +470,4 @@ def cost(*, seed: int) -> dict[str, list[float]]:
         return ppo(logp, old, advantages, mask, low=0.2, high=0.28, dual=3.0) - 0.001 * bonus
 
     calls = {"ea": lambda: call(ceeh_ea), "me": lambda: call(ceeh_me), "plain": lambda: call(plain)}
-    return interleaved(calls, rounds=6)
+    return interleaved(calls, rounds=4)

@@ -1,7 +1,8 @@
 """GSM8K's calculator marks: chains of them, for which thinking pays, and single sums, where it can be saved.
 
-Both train on few questions, so that each is met ten times as in the paper's ten epochs: on all of them few would come
-twice, and there would be no history. `hard_` metrics are of the test questions on which the start is below its mean.
+Both train on few questions, so that each is met ten times on average, as in the paper's ten epochs: on all of them few
+would come twice, and there would be no history. `hard_` metrics are of the test questions on which the start is below
+its mean.
 """
 
 from __future__ import annotations
