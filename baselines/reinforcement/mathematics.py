@@ -41,13 +41,15 @@ def train_on_mathematics(
     objective: Objective,
     *,
     train: str = "dapo-math-17k",
+    subset: int | None = None,
     evaluated: Mapping[str, tuple[int, float]] = COMPETITIONS,
     weight_decay: float = 0.0,
     dynamic: bool = True,
     reward: Callable[[Rollouts], torch.Tensor] | None = None,
     **settings: Unpack[Settings],
 ) -> dict[str, float]:
-    """Train from `model`, a checkpoint of the catalogue, on the set `train`, and evaluate what comes out.
+    """Train from `model`, a checkpoint of the catalogue, on the set `train` (`subset`: on so many of its problems,
+    drawn by the seed), and evaluate what comes out.
 
     A step takes `samples` responses of at most `response` tokens to each of `questions` prompts of at most `prompt`
     tokens, in minibatches of `minibatch` questions and micro-batches of `samples` responses. AdamW at a constant rate.
@@ -61,7 +63,9 @@ def train_on_mathematics(
     policy = PretrainedPolicy(
         network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=settings["response"]
     ).to(device)
-    problems = word_problems(reference.load(train, "train"), tokenizer, longest=prompt).to(device)
+    problems = word_problems(reference.load(train, "train"), tokenizer, longest=prompt)
+    drawn = torch.randperm(len(problems), generator=torch.Generator().manual_seed(seed))[:subset]
+    problems = (problems if subset is None else problems[drawn]).to(device)
     history = train_policy(
         policy, problems, objective, steps=settings["steps"], questions=settings["questions"], samples=samples,
         seed=seed, dynamic=dynamic, minibatches=settings["questions"] // settings["minibatch"],
