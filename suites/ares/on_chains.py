@@ -88,11 +88,12 @@ def forks(*, seed: int, places: int, samples: int, chain_start: Path) -> dict[st
     """How well entropies at places of the taught policy's responses foretell that the chance to be right moves.
 
     At `places` places with four tokens after them, in responses to questions that were answered both right and wrong:
-    the chance over `samples` continuations with the token that stands
-    there, less that with a token drawn anew (`resampled`), or drawn from the others (`replaced`). Areas under the ROC
-    curve for a move of at least `FORK`, of the token's entropy and of the mean of the next 1, 2, 4 or 8 (those that are
-    there); `lead` is that of the window of 4 less that of the token. Also how many more windows of high entropy right
-    responses have than wrong ones to one question.
+    the chance over `samples` continuations with the token that stands there, less that with a token drawn anew
+    (`resampled`), or drawn from the others (`replaced`). Areas under the ROC curve for a move of at least `FORK`, of
+    the token's entropy and of the mean of the next 1, 2, 4 or 8 (those that are there); `lead` is that of the window of
+    4 less that of the token, `open_lead` the same of rank correlations with the move, at places where the chance lies
+    between 0.2 and 0.8. Also how many more windows of high entropy right responses have than wrong ones to one
+    question.
     """
     policy, test = started(chain_start), gsm8k_chains("test")[0]
     generator = torch.Generator().manual_seed(seed)
@@ -116,6 +117,9 @@ def forks(*, seed: int, places: int, samples: int, chain_start: Path) -> dict[st
         [following[row, place + 1 : place + 9].sum() / written.mask[row, place + 1 : place + 9].sum()
          for row, place in zip(rows.tolist(), at.tolist(), strict=True)]
     )  # fmt: skip
+    # A chance near 0 cannot move far, and entropy to come is large where answers are wrong anyway.
+    chance = (kept + anew) / 2
+    even = (chance > 0.2) & (chance < 0.8)
     found: dict[str, float] = {}
     for how, change in moved.items():
         forked = (change >= FORK).numpy()
@@ -123,10 +127,11 @@ def forks(*, seed: int, places: int, samples: int, chain_start: Path) -> dict[st
         for name, values in signals.items():
             found[f"{how}_{name}"] = float(roc_auc_score(forked, values.numpy()))
         found[f"{how}_lead"] = found[f"{how}_window_4"] - found[f"{how}_token"]
-        found[f"{how}_rank_lead"] = float(
-            spearmanr(signals["window_4"], change).statistic - spearmanr(signals["token"], change).statistic
+        found[f"{how}_open_lead"] = float(
+            spearmanr(signals["window_4"][even], change[even]).statistic
+            - spearmanr(signals["token"][even], change[even]).statistic
         )
-    return found | counted(written)
+    return found | counted(written) | {"open_places": float(even.sum())}
 
 
 @torch.no_grad()
