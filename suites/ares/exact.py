@@ -94,6 +94,16 @@ def windows(*, seed: int) -> dict[str, float]:
                 if known
                 else float(not own[row].isnan()),
             )
+    for length in (0, 4, 5):
+        h = torch.rand(2, length, generator=generator, dtype=F64)
+        there = torch.ones_like(h, dtype=torch.bool)
+        found = window_entropy(h, there)
+        own = own_percentile(found, there)
+        first = h[:, 1:].mean(1, keepdim=True) if length == 5 else torch.full((2, 1), -math.inf)
+        worst.note(
+            window_gap=gap(found[:, :1], first[:, :length]) + gap(found[:, 1:].isfinite().double()),
+            percentile_gap=gap(own, found[:, 0]) if length == 5 else float((~own.isnan()).sum()),
+        )
     # Independent entropies of one distribution.
     noise = torch.rand(200, 4000, generator=generator, dtype=F64).square()
     there = torch.ones_like(noise, dtype=torch.bool)
@@ -290,7 +300,7 @@ def groups(*, seed: int) -> dict[str, float]:
         "offset_gap": gap(group_advantages(offset + shift, 8), group_advantages(offset, 8))
         + gap(group_advantages(equal, 8)),
         "kept_wrong": float(method.kept_groups(wrong, 8).sum()),
-        "kept_right": float(method.kept_groups(torch.ones(8, dtype=F64), 8).sum()),
+        "kept_right": float(method.kept_groups(torch.tensor([1.0, 0.01, 0.99], dtype=F64), 1).sum()),
         "paid_for_counts": float(paid[-1] - paid[0]),
     }
 
@@ -329,13 +339,21 @@ def adaptive(*, seed: int) -> dict[str, float]:
     low.observe(torch.zeros(5), torch.zeros(5, dtype=torch.int64))
     top = AdaptiveKL(log_beta=[math.log(100)] * 3, every=1)
     top.observe(torch.full((50,), 5.0), torch.zeros(50, dtype=torch.int64))
+    fall = AdaptiveKL(every=1)
+    fall.observe(torch.zeros(50), torch.zeros(50, dtype=torch.int64))
+    held = fall.log_beta[0]
+    fall.observe(torch.zeros(1), torch.zeros(1, dtype=torch.int64))
     chance = method.second_chance(
         torch.tensor([0, 0, 1, 0]), torch.tensor([0, 0, 0, 1]), torch.tensor([0.5, 0.4, 9.0, 9.0])
     )
     return {
         "events_to_double": float(events) if max(steps) <= 0.01 + 1e-12 else 0.0,
         "still_gap": gap(still.beta, [1.0] * 3),
-        "run_gap": max(gap(run.log_beta, log_beta), gap(first.log_beta, [-0.0015, 0.0, 0.0])),
+        "run_gap": max(
+            gap(run.log_beta, log_beta),
+            gap(first.log_beta, [-0.0015, 0.0, 0.0]),
+            gap(fall.log_beta[0] - held, -0.01),
+        ),
         "bounds_gap": max(gap(low.beta[0], 1e-4) / 1e-4, gap(top.beta[0], 100.0) / 100),
         "chance_gap": gap(chance.double(), [0.67, 1.0, 1.0, 1.0]),
     }
@@ -388,11 +406,12 @@ def loss(*, seed: int) -> dict[str, float]:
     p, q = (0.5 * torch.randn(2, 50, 6, generator=generator, dtype=F64)).log_softmax(-1)
     there = torch.ones(50, 6, dtype=torch.bool)
     terms_of = method.held_kl(p, q, there)
-    edge = torch.tensor([[0.0, 0.0]], dtype=F64, requires_grad=True)
-    far = torch.tensor([[90.0, -90.0]], dtype=F64)
+    # In float32, where exp(90) is infinite.
+    edge = torch.tensor([[0.0, 0.0]], requires_grad=True)
+    far = torch.tensor([[90.0, -90.0]])
     both = torch.ones(1, 2, dtype=torch.bool)
     held = method.held_kl(edge, far, both)
-    total = ares_loss(edge, far, torch.tensor([[-1.0]], dtype=F64), both, reference=far)
+    total = ares_loss(edge, far, torch.tensor([[-1.0]]), both, reference=far)
     gradient = torch.autograd.grad(total, edge)[0]
     return {
         **worst,
@@ -429,12 +448,16 @@ def defaults(*, seed: int) -> dict[str, float]:
         + other_defaults(method.kept_groups, low=0.01, high=0.99)
         + other_defaults(Threshold, value=-1.0, decay=0.99, updates=0)
         + gap(Shaping().alpha, [0.5] * 3)
-        + gap(AdaptiveKL().beta, [1.0] * 3),
+        + gap(Shaping().target, [0.0] * 3)
+        + gap(AdaptiveKL().beta, [1.0] * 3)
+        + gap([AdaptiveKL().mean, AdaptiveKL().error], [[0.0] * 3] * 2),
         input_gap=max(
             gap(ares_loss(dirty[0], dirty[1], advantages, mask, reference=dirty[2], weights=weights), value),
             gap(*(ares_loss(one[0], one[1], one[2], mask, reference=one[3]) for one in (half, single))),
             gap(listed_entropy(half[0]), listed_entropy(single[0])),
             gap(*(window_entropy(one, mask) for one in (h.bfloat16(), h.bfloat16().float()))),
+            float(own_percentile(h.float(), mask).dtype != torch.float32),
+            float(alone.dtype != torch.float32),
         ),
         nothing=gap(whole(none))
         + gap(silent[0])
