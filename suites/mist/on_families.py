@@ -28,7 +28,7 @@ DIMENSIONS, ROWS = (1, 2), (20, 50, 100)
 TESTED, VALIDATED = 150, 150
 """Sets for each dimension and number of rows."""
 LEVEL, RESAMPLES, COVERED = 0.9, 50, 75
-CRITICS, RATES, LOOKS = 24, (0.003, 0.01, 0.03, 0.1), (10, 30, 100)
+CRITICS, RATES, LOOKS = 12, (0.01, 0.03, 0.1), (10, 30, 100)
 """Sets to test critics on, and as many to choose their rate and number of steps on."""
 
 
