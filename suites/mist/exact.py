@@ -244,11 +244,11 @@ def transforms(*, seed: int) -> dict[str, float]:
                 worst.note(inverse_gap=gap(back, value))
         moved = np.stack([moves[0](rows[..., 0]), moves[1](rows[..., 1])], 2)
         worst.note(rank_gap=gap(contenders.normal_scores(moved), contenders.normal_scores(rows)))
-    waves = {
-        families.wiggly_x: ((0.4, 1, 0), (0.2, 1.7, 1), (0.03, 3.3, -2.5)),
-        families.wiggly_y: ((-0.4, 0.4, 0), (0.17, 1.3, 3.5), (0.02, 4.3, -2.5)),
-    }
-    for move, sines in waves.items():
+    waves = (
+        ((0.4, 1, 0), (0.2, 1.7, 1), (0.03, 3.3, -2.5)),
+        ((-0.4, 0.4, 0), (0.17, 1.3, 3.5), (0.02, 4.3, -2.5)),
+    )
+    for move, sines in zip(families.TRANSFORMS["wigglify"], waves, strict=True):
         for x in rng.uniform(-9, 9, 20):
             worst.note(formula_gap=gap(move(x), x + math.fsum(a * math.sin(b * x + c) for a, b, c in sines)))
     worst.note(formula_gap=gap(families.halfcube(np.array([4.0, -4.0, 0.0, 2.25])), [8.0, -8.0, 0.0, 3.375]))
