@@ -176,7 +176,7 @@ def chain_policy() -> TransformerPolicy:
 
 
 def warm_start(
-    policy: LanguagePolicy, problems: Problems, values: Sequence[Values], *, steps: int, seed: int, batch: int = 128,
+    policy: LanguagePolicy, problems: Problems, values: Sequence[Values], *, steps: int, seed: int, batch: int = 64,
     rate: float = 3e-3, styles: Sequence[str] = TAUGHT,
 ) -> list[float]:  # fmt: skip
     """Cross-entropy on responses in one of the styles each: Adam, the rate up in 100 steps and down to 0 as a cosine.
