@@ -35,10 +35,8 @@ def shorter(rollouts: Rollouts, coefficient: float) -> torch.Tensor:
 ARMS: dict[str, Reward] = {
     "grpo": lambda rollouts: rollouts.correct,
     "pear": partial(pear, alpha=1.0),
-    "pear_alpha_0": partial(pear, alpha=0.0),
     "pear_alpha_minus_1": partial(pear, alpha=-1.0),
     "length_0.3": partial(shorter, coefficient=0.3),
-    "length_1": partial(shorter, coefficient=1.0),
 }
 
 

@@ -68,7 +68,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "start.safetensors"
 
 
-@pytest.mark.parametrize("arm", ["pear", "length_1"])
+@pytest.mark.parametrize("arm", ["pear", "length_0.3"])
 def test_protocol_on_few_chains(start: Path, arm: str) -> None:
     found = experiments.chains(arm=arm, seed=0, steps=1, chain_start=start)
     assert all(math.isfinite(value) for value in found.values())
