@@ -15,7 +15,7 @@ from baselines.reinforcement.problems import Problems
 from baselines.reinforcement.reasoning import Measures, chain_policy, gsm8k_chains, measure
 from baselines.reinforcement.rollouts import Objective, Rollouts, Step, normalised, train_policy
 
-RATES = (1e-3, 3e-3)
+RATES = (1e-4, 3e-4)
 """Of Adam: each arm and seed has its own choice."""
 VALIDATION = 200
 """Chains of the training part that are not trained on: they choose the rate."""

@@ -76,14 +76,14 @@ ARMS: dict[str, Callable[[tuple[float, float], torch.Generator], Objective]] = {
 
 
 def chains(*, arm: str, seed: int, steps: int, clip: str, chain_start: Path) -> dict[str, float]:
-    """Train at the rate of the best validation accuracy, or, with the extreme clip range, at 1e-3; the entropy's path.
+    """Train at the rate of the best validation accuracy, or, with the extreme clip range, at 3e-4; the entropy's path.
 
     clip: "normal" or "extreme". `variation` is the sum of the absolute changes of the mean entropy of a step's
     responses from step to step, `drift` the distance of its end from its beginning.
     """
     start = started(chain_start)
     train, validation, test = split_chains(seed)
-    bounds, rates = (NORMAL, (1e-3, 3e-3)) if clip == "normal" else (EXTREME, (1e-3,))
+    bounds, rates = (NORMAL, (1e-4, 3e-4)) if clip == "normal" else (EXTREME, (3e-4,))
     policy, rate, history = trained(
         start, train, validation, lambda: ARMS[arm](bounds, torch.Generator().manual_seed(seed)), steps=steps,
         seed=seed, rates=rates,

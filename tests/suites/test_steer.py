@@ -113,7 +113,7 @@ def test_protocols_on_few_chains(start: Path) -> None:
     found = experiments.chains(arm="permuted_0.2", seed=0, steps=2, clip="extreme", chain_start=start)
     assert found["variation"] == pytest.approx(found["drift"])  # of two steps
     found = experiments.normal_chains(arm="steer", seed=0, steps=1, clip="normal", chain_start=start)
-    assert found["rate"] in (1e-3, 3e-3)
+    assert found["rate"] in (1e-4, 3e-4)
     found = experiments.foretold(seed=0, batches=4, rate=0.1, chain_start=start)
     assert -1 <= found["exact"] <= 1 or math.isnan(found["exact"])
 
