@@ -6,6 +6,7 @@
 - `contrastive`: SupCon and NT-Xent on features
 - `training`: the one training loop, schedules, augmentation
 - `timing`: costs of several calls measured in turn
+- `tensor_sizes`: the largest tensor that a computation makes
 - `stacked`: copies of a small network trained side by side
 - `stacked_features`: features of such copies, and their last layer by itself
 - `stacked_adam`: Adam for such copies, with a rate and a weight decay each
@@ -27,12 +28,18 @@
 - `digits`: splits and batches of scikit-learn's digits
 - `corpora`: real text as tokens, in splits and rows
 - `ngrams`: n-gram models with Witten-Bell smoothing
+- `ngram_distances`: divergence of bags of n-grams
+- `recurrent_language_models`: a small GRU that trains in seconds, its texts
 - `language_models`: scoring texts, pretrained causal models
 - `text_reading`: log-probabilities, entropies, hidden states of texts
 - `text_generation`: sampling, chat format and LoRA of pretrained models
 - `sentence_encoders`: embeddings and token states of pretrained encoders
 - `tagging`: IOB2 spans, features of words, a small BiLSTM
 - `reinforcement.problems`: problems with checked answers
+- `reinforcement.reasoning`: chains of steps for which thinking pays, a policy that has been taught them, measures
+- `reinforcement.reasoning_runs`: runs on these chains, at the rate that validation chooses
+- `reinforcement.calculator_bench`: single sums of GSM8K, and a policy that has been taught them
+- `reinforcement.mathematics`: a published language model trained and evaluated on mathematics in words
 - `reinforcement.policies`: small policies that act on prompts
 - `reinforcement.rollouts`: the one loop of reinforcement learning
 - `reinforcement.policy_gradient`: REINFORCE, PPO, GRPO, KL penalties

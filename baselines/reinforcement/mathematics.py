@@ -7,39 +7,45 @@ the objective of an update, the reward of a response and the settings.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 
 import reference
 from baselines.language_models import pretrained
 from baselines.reinforcement.pretrained_policies import INSTRUCTION, PretrainedPolicy, word_problems
-from baselines.reinforcement.rollouts import Objective, Rollouts, collect, normalised, train_policy
+from baselines.reinforcement.rollouts import Objective, Rollouts, collect, train_policy
 
 COMPETITIONS = {"aime24": (32, 0.6), "aime25": (32, 0.6), "amc23": (32, 0.6), "math500": (1, 0.0)}
 """Sets to evaluate on: responses to each problem, and their temperature."""
 
 
+class Settings(TypedDict):
+    """What experiments of this protocol have in common and hand on."""
+
+    seed: int
+    device: torch.device
+    model: str
+    steps: int
+    questions: int
+    samples: int
+    minibatch: int
+    rate: float
+    prompt: int
+    response: int
+
+
 def train_on_mathematics(
     objective: Objective,
     *,
-    seed: int,
-    device: torch.device,
-    model: str,
-    steps: int,
-    questions: int,
-    samples: int,
-    minibatch: int,
-    rate: float,
-    prompt: int,
-    response: int,
     train: str = "dapo-math-17k",
     evaluated: Mapping[str, tuple[int, float]] = COMPETITIONS,
     weight_decay: float = 0.0,
     dynamic: bool = True,
     reward: Callable[[Rollouts], torch.Tensor] | None = None,
-    advantage: Callable[[Rollouts], torch.Tensor] = normalised,
+    **settings: Unpack[Settings],
 ) -> dict[str, float]:
     """Train from `model`, a checkpoint of the catalogue, on the set `train`, and evaluate what comes out.
 
@@ -47,16 +53,20 @@ def train_on_mathematics(
     tokens, in minibatches of `minibatch` questions and micro-batches of `samples` responses. AdamW at a constant rate.
     Metrics: entropy, training accuracy and length of the last step; accuracy on each set in percent, and their mean.
     """
+    seed, device = settings["seed"], settings["device"]
+    samples, prompt = settings["samples"], settings["prompt"]
     tokenizer: Any  # transformers' own types are wider than what it does
-    network, tokenizer = pretrained(model)
+    network, tokenizer = pretrained(settings["model"])
     network.gradient_checkpointing_enable()
-    policy = PretrainedPolicy(network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=response)
-    policy = policy.to(device)
+    policy = PretrainedPolicy(
+        network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=settings["response"]
+    ).to(device)
     problems = word_problems(reference.load(train, "train"), tokenizer, longest=prompt).to(device)
     history = train_policy(
-        policy, problems, objective, steps=steps, questions=questions, samples=samples, seed=seed, dynamic=dynamic,
-        minibatches=questions // minibatch, micro_batches=minibatch, reward=reward, advantage=advantage,
-        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=rate, weight_decay=weight_decay),
+        policy, problems, objective, steps=settings["steps"], questions=settings["questions"], samples=samples,
+        seed=seed, dynamic=dynamic, minibatches=settings["questions"] // settings["minibatch"],
+        micro_batches=settings["minibatch"], reward=reward,
+        optimizer=partial(torch.optim.AdamW, lr=settings["rate"], weight_decay=weight_decay),
     )  # fmt: skip
     policy.eval()
     last = history[-1]

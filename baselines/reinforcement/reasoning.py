@@ -177,14 +177,14 @@ def chain_policy() -> TransformerPolicy:
 
 def warm_start(
     policy: LanguagePolicy, problems: Problems, values: Sequence[Values], *, steps: int, seed: int, batch: int = 64,
-    rate: float = 3e-3, styles: Sequence[str] = TAUGHT,
+    rate: float = 3e-3,
 ) -> list[float]:  # fmt: skip
-    """Cross-entropy on responses in one of the styles each: Adam, the rate up in 100 steps and down to 0 as a cosine.
+    """Cross-entropy on responses in one of the styles `TAUGHT` each. Returns the losses.
 
-    Returns the losses.
+    Adam, the rate up in 100 steps and down to 0 as a cosine.
     """
     device = problems.prompts.device
-    encoded = [CHAIN.encode([STYLES[style](one) for one in values]) for style in styles]
+    encoded = [CHAIN.encode([STYLES[style](one) for one in values]) for style in TAUGHT]
     width = max(one.shape[1] for one in encoded)
     targets = torch.stack([F.pad(one, (0, width - one.shape[1])) for one in encoded]).to(device)
     generator = torch.Generator(device).manual_seed(seed)
@@ -193,7 +193,7 @@ def warm_start(
     losses = []
     for _ in range(steps):
         ids = torch.randint(len(problems), (batch,), generator=generator, device=device)
-        style = torch.randint(len(styles), (batch,), generator=generator, device=device)
+        style = torch.randint(len(TAUGHT), (batch,), generator=generator, device=device)
         wanted = targets[style, ids]
         wanted = wanted[:, : int((wanted != CHAIN.PAD).sum(1).max())]
         logits = policy.logits(problems.prompts[ids], wanted)
@@ -263,13 +263,12 @@ class Measures:
 @torch.no_grad()
 def measure(
     policy: LanguagePolicy, problems: Problems, *, samples: int, seed: int, start: LanguagePolicy | None = None,
-    temperature: float = 1.0,
 ) -> Measures:  # fmt: skip
     """All problems, `samples` responses each, drawn from a generator of `seed`."""
     device = problems.prompts.device
     everything = Problems(problems.prompts, problems.answers, problems.verify)
     generator = torch.Generator(device).manual_seed(seed)
-    found = collect(policy, everything, len(problems), samples, generator, temperature=temperature)
+    found = collect(policy, everything, len(problems), samples, generator)
     # `collect` draws the problems in an order of its own.
     order = found.ids.argsort(stable=True)
     thinking, answer = phases(found.actions, found.mask)

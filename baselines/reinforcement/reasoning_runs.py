@@ -6,17 +6,17 @@ import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
 
-from baselines.reinforcement.policies import Policy, TransformerPolicy
+from baselines.reinforcement.policies import LanguagePolicy, TransformerPolicy
 from baselines.reinforcement.problems import Problems
-from baselines.reinforcement.reasoning import Measures, chain_policy, gsm8k_chains, measure
-from baselines.reinforcement.rollouts import Objective, Rollouts, Step, normalised, train_policy
+from baselines.reinforcement.reasoning import chain_policy, gsm8k_chains, measure
+from baselines.reinforcement.rollouts import Objective, Step, train_policy
 
-RATES = (1e-4, 3e-4)
-"""Of Adam: each arm and seed has its own choice."""
+Started = TypeVar("Started", bound=LanguagePolicy)
 VALIDATION = 200
 """Chains of the training part that are not trained on: they choose the rate."""
 
@@ -36,38 +36,28 @@ def split_chains(seed: int) -> tuple[Problems, Problems, Problems]:
 
 
 def trained(
-    start: TransformerPolicy,
+    start: Started,
     train: Problems,
     validation: Problems,
     objective: Callable[[], Objective],
     *,
+    rates: Sequence[float],
     steps: int,
     seed: int,
-    rates: Sequence[float] = RATES,
-    reward: Callable[[], Callable[[Rollouts], torch.Tensor]] | None = None,
-    advantage: Callable[[Rollouts], torch.Tensor] = normalised,
-    reference: Policy | None = None,
-    dynamic: bool = False,
-    score: Callable[[Measures], float] = lambda measures: measures.accuracy,
-    on_step: Callable[[Rollouts], None] | None = None,
-) -> tuple[TransformerPolicy, float, list[Step]]:
+    **options: Any,
+) -> tuple[Started, float, list[Step]]:
     """A copy of the policy after `steps` steps, its rate, and what each step met.
 
-    Each step takes 24 questions x 8 samples at temperature 1 in 3 minibatches, with Adam and gradient norm 1. The rate
-    is the one with the best `score` on validation problems. Objectives and rewards are made anew for each rate, as they
-    may remember what they saw. `on_step` sees the runs of all rates, one after the other.
+    Each step takes 24 questions x 8 samples at temperature 1 in 3 minibatches, with Adam and gradient norm 1; `options`
+    are further ones of `train_policy`. The rate is the one with the best accuracy on validation problems, the first of
+    equals. The objective is made anew for each rate, as it may draw or remember.
     """
-    best: tuple[float, float, TransformerPolicy, list[Step]] | None = None
+    runs = []
     for rate in rates:
         learner = copy.deepcopy(start)
         history = train_policy(
             learner, train, objective(), steps=steps, questions=24, samples=8, minibatches=3, seed=seed,
-            dynamic=dynamic, reward=None if reward is None else reward(), advantage=advantage, on_step=on_step,
-            reference=reference, optimizer=partial(torch.optim.Adam, lr=rate),
+            optimizer=partial(torch.optim.Adam, lr=rate), **options,
         )  # fmt: skip
-        found = score(measure(learner, validation, samples=8, seed=seed))
-        if best is None or found > best[0]:
-            best = found, rate, learner, history
-    if best is None:
-        raise ValueError("there must be a rate to choose")
-    return best[2], best[1], best[3]
+        runs.append((learner, rate, history))
+    return max(runs, key=lambda run: measure(run[0], validation, samples=8, seed=seed).accuracy)

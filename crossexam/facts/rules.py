@@ -173,6 +173,11 @@ class PairedRule(Rule):
     quantum: float = field(default=0.0, kw_only=True)
 
     @property
+    def lenient(self) -> bool:
+        """Whether it asks only that the method is not much worse, which holds of an arm and itself."""
+        return False
+
+    @property
     def arms(self) -> tuple[str, ...]:
         return (self.method, self.baseline)
 
@@ -188,6 +193,10 @@ class OrderRule(PairedRule):
     kind: ClassVar[str] = "order"
     margin: float = 0.0
     margin_reason: str = ""
+
+    @property
+    def lenient(self) -> bool:
+        return self.margin < 0
 
     def flaws(self) -> Iterator[Flaw]:
         yield from super().flaws()

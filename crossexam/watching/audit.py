@@ -306,10 +306,11 @@ class Auditor:
     # Controls.
 
     def _paired(self) -> list[Claim]:
+        """Claims that controls speak of: not those that hold of an arm and itself."""
         return [
             claim
             for claim in self.paper.claims
-            if isinstance(claim.rule, PairedRule) and self.paper.tier(claim) in TIERS
+            if isinstance(claim.rule, PairedRule) and not claim.rule.lenient and self.paper.tier(claim) in TIERS
         ]
 
     def _null_control(self) -> Iterator[Control]:
@@ -326,6 +327,9 @@ class Auditor:
                 yield Control(claim.id, "")
                 continue
             rows = self._runner(self.store, self.project, share=CONTROLS).run(trials)
+            if len(rows) < len(trials):  # cut off: without the other seeds, older rows of the method would be judged
+                yield Control(claim.id, "")
+                continue
             other = [
                 replace(row, arm=rule.method, seed=row.seed - count, subject=digest(["null", row.subject]))
                 for row in rows

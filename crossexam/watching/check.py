@@ -214,7 +214,7 @@ def _placebo(paper: Paper, trials: Sequence[Trial], rows: Sequence[Row]) -> Iter
     """The baseline in place of the method never wins: not even when the claim stands alone before Holm's correction."""
     for claim in paper.claims:
         rule, experiment = claim.rule, paper.experiments[claim.experiment]
-        if isinstance(rule, PairedRule):
+        if isinstance(rule, PairedRule) and not rule.lenient:
             mine = [trial for trial in trials if trial.experiment is experiment]
             places = {(canonical(one.params), one.seed, one.arm): one.subject for one in mine}
             kept = [row for row in rows if row.experiment == claim.experiment and row.arm == rule.baseline]

@@ -17,7 +17,6 @@ from suites.entropy_mechanism.on_problems import (
     bandit,
     calculator,
     calculator_benefit,
-    calculator_start,
     covariance_sign,
     entropy_law,
     grpo_bandit,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Unpack
 
 import torch
 
-from baselines.reinforcement.mathematics import train_on_mathematics
+from baselines.reinforcement.mathematics import Settings, train_on_mathematics
 from baselines.reinforcement.policy_gradient import ppo
 from baselines.reinforcement.rollouts import Objective, surrogate
 from suites.entropy_mechanism.method import clip_cov, kl_cov
@@ -23,23 +24,6 @@ def objective(arm: str, seed: int, device: torch.device, percent: float) -> Obje
     return surrogate(losses[arm])
 
 
-def qwen_mathematics(
-    *,
-    arm: str,
-    seed: int,
-    device: torch.device,
-    model: str,
-    steps: int,
-    questions: int,
-    samples: int,
-    minibatch: int,
-    rate: float,
-    percent: float,
-    prompt: int,
-    response: int,
-) -> dict[str, float]:
-    """Train from `model`, a checkpoint of the catalogue, and evaluate what comes out."""
-    return train_on_mathematics(
-        objective(arm, seed, device, percent), seed=seed, device=device, model=model, steps=steps, questions=questions,
-        samples=samples, minibatch=minibatch, rate=rate, prompt=prompt, response=response,
-    )  # fmt: skip
+def qwen_mathematics(*, arm: str, percent: float, **settings: Unpack[Settings]) -> dict[str, float]:
+    """Train from a checkpoint of the catalogue, and evaluate what comes out."""
+    return train_on_mathematics(objective(arm, settings["seed"], settings["device"], percent), **settings)

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from baselines.digits import Data, first, stratified
 from baselines.models import mlp
+from baselines.reinforcement.calculator_bench import HELD_OUT, calculator_policy, calculator_problems, taught_policy
 from baselines.reinforcement.policies import BanditPolicy, RecurrentPolicy
 from baselines.reinforcement.policy_gradient import token_entropy
-from baselines.reinforcement.problems import CALCULATOR, Problems, digits_bandit
-from baselines.reinforcement.problems import calculator as expressions
+from baselines.reinforcement.problems import digits_bandit
 from baselines.reinforcement.rollouts import (
     Objective,
     Rollouts,
@@ -25,7 +25,6 @@ from baselines.reinforcement.rollouts import (
     mean_entropy,
     pass_at_k,
     summary,
-    teach,
     train_policy,
 )
 from suites.entropy_mechanism import laws
@@ -155,36 +154,6 @@ def entropy_at(level: float, rewards: torch.Tensor, entropies: torch.Tensor) -> 
 
 
 # The calculator bench.
-
-HELD_OUT = 660
-"""Of the 6,600 expressions."""
-
-
-def calculator_problems(seed: int) -> tuple[Problems, list[str], Problems]:
-    """Problems to train on, their values, and held-out problems."""
-    problems, values = expressions()
-    order = torch.randperm(len(problems), generator=torch.Generator().manual_seed(seed))
-    rows = order[HELD_OUT:]
-    return problems[rows], [values[row] for row in rows.tolist()], problems[order[:HELD_OUT]]
-
-
-def calculator_policy(seed: int) -> RecurrentPolicy:
-    """The GRU, untaught."""
-    torch.manual_seed(seed)
-    return RecurrentPolicy(len(CALCULATOR), end=CALCULATOR["$"], max_tokens=24)
-
-
-def taught_policy(seed: int, device: torch.device, steps: int) -> RecurrentPolicy:
-    """The warm start."""
-    problems, values, _ = calculator_problems(seed)
-    policy = calculator_policy(seed).to(device)
-    teach(policy, problems.to(device), values, steps=steps, seed=seed)
-    return policy
-
-
-def calculator_start(*, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """The policy that has been taught by cross-entropy."""
-    return taught_policy(seed, device, steps=1000).state_dict()
 
 
 def calculator(

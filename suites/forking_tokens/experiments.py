@@ -11,6 +11,7 @@ from suites.forking_tokens.exact import (
     selection,
     temperature,
 )
+from suites.forking_tokens.on_calculator import calculator
 from suites.forking_tokens.on_chains import chains, decoding, steps_pay
 from suites.forking_tokens.on_language import skew
 from suites.forking_tokens.on_mathematics import mathematics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,25 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from scipy.stats import bootstrap
 
-from baselines.reinforcement.policies import LanguagePolicy, TransformerPolicy
-from baselines.reinforcement.problems import Problems
-from baselines.reinforcement.reasoning import chain_policy, entropies, gsm8k_chains, measure, worth_of_steps
-from baselines.reinforcement.rollouts import Objective, Update, collect, train_policy
+from baselines.reinforcement.policies import LanguagePolicy
+from baselines.reinforcement.reasoning import entropies, gsm8k_chains, measure, worth_of_steps
+from baselines.reinforcement.reasoning_runs import split_chains, started, trained
+from baselines.reinforcement.rollouts import Objective, Update, collect
 from suites.forking_tokens.method import (
     change_by_percentile,
     fork_mask,
     forking_loss,
     overlap,
+    profile,
     two_temperatures,
 )
 
-RATES = (3e-4, 1e-3, 3e-3)
-"""Of Adam, each arm's own choice."""
-VALIDATION = 200
-"""Chains of the training part that are not trained on: they choose the rate."""
+RATES = (3e-5, 1e-4, 3e-4)
+"""Of Adam: each arm and seed has its own choice."""
 
 Choose = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 """(entropy, mask, generator) -> the tokens that are trained on, bool (B, T)."""
@@ -65,35 +62,14 @@ def objective(choose: Choose, generator: torch.Generator) -> Objective:
     return loss
 
 
-def started(chain_start: Path) -> TransformerPolicy:
-    """The policy that has been taught."""
-    policy = chain_policy()
-    policy.load_state_dict(load_file(chain_start))
-    return policy
-
-
-def split_chains(seed: int) -> tuple[Problems, Problems, Problems]:
-    """Chains to train on, to choose by, and GSM8K's test part."""
-    problems, _ = gsm8k_chains("train")
-    order = torch.randperm(len(problems), generator=torch.Generator().manual_seed(seed))
-    return problems[order[VALIDATION:]], problems[order[:VALIDATION]], gsm8k_chains("test")[0]
-
-
 def chains(*, arm: str, seed: int, steps: int, chain_start: Path) -> dict[str, float]:
     """24 questions x 8 samples, 3 minibatches, Adam at the rate of the best validation accuracy; then the test part."""
     train, validation, test = split_chains(seed)
     start = started(chain_start)
-    best, chosen, policy = -1.0, 0.0, start
-    for rate in RATES:
-        learner = copy.deepcopy(start)
-        train_policy(
-            learner, train, objective(ARMS[arm], torch.Generator().manual_seed(seed)), steps=steps, questions=24,
-            samples=8, minibatches=3, seed=seed, dynamic=True,
-            optimizer=partial(torch.optim.Adam, lr=rate),
-        )  # fmt: skip
-        accuracy = measure(learner, validation, samples=8, seed=seed).accuracy
-        if accuracy > best:
-            best, chosen, policy = accuracy, rate, learner
+    policy, rate, _ = trained(
+        start, train, validation, lambda: objective(ARMS[arm], torch.Generator().manual_seed(seed)), steps=steps,
+        seed=seed, rates=RATES, dynamic=True,
+    )  # fmt: skip
     before, after = (measure(one, test, samples=8, seed=seed, start=start) for one in (start, policy))
     written = collect(policy, test, len(test), 4, torch.Generator().manual_seed(seed))
     base, now = entropies(start, written), entropies(policy, written)
@@ -106,17 +82,21 @@ def chains(*, arm: str, seed: int, steps: int, chain_start: Path) -> dict[str, f
         "change_top": float(change[-4:].mean()),
         "change_bottom": float(change[:10].mean()),
         "change_gap": float(change[-4:].mean() - change[:10].mean()),
-        "rate": chosen,
+        "rate": rate,
     }
 
 
 def steps_pay(*, seed: int, chain_start: Path) -> dict[str, float]:
-    """The taught policy on GSM8K's test chains, made to think and made to answer at once, with a 95 % interval."""
+    """The taught policy on GSM8K's test chains, made to think and made to answer at once, with a 95 % interval.
+
+    Also `profile` of the entropies of its own responses.
+    """
     policy = started(chain_start)
     problems, _ = gsm8k_chains("test")
     thinking, answering = (one.double().numpy() for one in worth_of_steps(policy, problems))
     gain = thinking - answering
     interval = bootstrap((gain,), np.mean, rng=np.random.default_rng(seed)).confidence_interval
+    written = collect(policy, problems, len(problems), 8, torch.Generator().manual_seed(seed))
     return {
         "thinking": float(thinking.mean()),
         "answering": float(answering.mean()),
@@ -124,6 +104,7 @@ def steps_pay(*, seed: int, chain_start: Path) -> dict[str, float]:
         "gain_low": float(interval.low),
         "gain_high": float(interval.high),
         **{f"start_{name}": value for name, value in measure(policy, problems, samples=8, seed=seed).numbers().items()},
+        **profile(written.old_entropy[written.mask]),
     }
 
 

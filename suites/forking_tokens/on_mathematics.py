@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 
-from baselines.reinforcement.mathematics import train_on_mathematics
+from baselines.reinforcement.mathematics import Settings, train_on_mathematics
 from baselines.reinforcement.rollouts import Rollouts
 from suites.forking_tokens.method import overlong_penalty
 from suites.forking_tokens.on_chains import ARMS, objective
@@ -13,28 +15,13 @@ EVALUATED = {"aime24": (16, 1.0), "aime25": (16, 1.0), "amc23": (16, 1.0), "math
 """16 responses to each problem at temperature 1."""
 
 
-def mathematics(
-    *,
-    arm: str,
-    seed: int,
-    device: torch.device,
-    model: str,
-    steps: int,
-    questions: int,
-    samples: int,
-    minibatch: int,
-    rate: float,
-    prompt: int,
-    response: int,
-    buffer: int,
-) -> dict[str, float]:
+def mathematics(*, arm: str, buffer: int, **settings: Unpack[Settings]) -> dict[str, float]:
     """DAPO: groups of one outcome drawn anew, a penalty for the last `buffer` tokens of the limit, AdamW, no KL."""
 
     def reward(rollouts: Rollouts) -> torch.Tensor:
-        return rollouts.correct + overlong_penalty(rollouts.lengths, response, buffer)
+        return rollouts.correct + overlong_penalty(rollouts.lengths, settings["response"], buffer)
 
+    generator = torch.Generator(settings["device"]).manual_seed(settings["seed"])
     return train_on_mathematics(
-        objective(ARMS[arm], torch.Generator(device).manual_seed(seed)), seed=seed, device=device, model=model,
-        steps=steps, questions=questions, samples=samples, minibatch=minibatch, rate=rate, prompt=prompt,
-        response=response, evaluated=EVALUATED, weight_decay=0.1, reward=reward,
-    )  # fmt: skip
+        objective(ARMS[arm], generator), evaluated=EVALUATED, weight_decay=0.1, reward=reward, **settings
+    )

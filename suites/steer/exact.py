@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ SIZES, SPREADS = (2, 10, 1000), (0.5, 2.0, 6.0)
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def states(seed: int, rows: int = 60, spreads: tuple[float, ...] = SPREADS):  # type: ignore[no-untyped-def]
+def states(seed: int, rows: int = 60, spreads: tuple[float, ...] = SPREADS) -> Iterator[tuple[torch.Tensor, ...]]:
     """Logits (rows, 1, V), a sampled action each, advantages and old log-probabilities (rows, 1)."""
     generator = torch.Generator().manual_seed(seed)
     for size, spread in itertools.product(SIZES, spreads):
@@ -84,7 +85,7 @@ def zeros(*, seed: int) -> dict[str, float]:
     """Where the estimate vanishes, its formula with other exponents, its limits, and its blindness to the sign of A."""
     generator, worst = torch.Generator().manual_seed(seed), Worst()
     x = 0.01 + 0.98 * torch.rand(40, 5, generator=generator, dtype=F64)
-    x_old, a = 0.05 + 0.9 * torch.rand(40, 5, generator=generator, dtype=F64), torch.randn(40, 1, dtype=F64)
+    x_old, a = 0.05 + 0.9 * torch.rand(40, 5, generator=generator, dtype=F64), torch.randn(40, 1, generator=generator, dtype=F64)
     h = 2 * torch.rand(40, 5, generator=generator, dtype=F64)
     uniform = torch.full((3, 4), -math.log(7), dtype=F64)
     one = torch.ones_like(x)
@@ -132,7 +133,6 @@ def weights(*, seed: int) -> dict[str, float]:
             outside=gap(exponential[~mask]) + gap(linear[~mask]),
             linear_scale_gap=gap(token_weights(1e-6 * omega, mask, weighting="linear", least=least), linear),
             exponential_scale_gap=gap(token_weights(7 * omega, mask, least=least), exponential),
-            linear_mean=-float(linear[mask].mean()) if len(size) > 8 else -9.0,
         )
     small = torch.tensor([[0.0, 0.005, 0.01]], dtype=F64)
     one = torch.ones(1, 3)
@@ -144,7 +144,6 @@ def weights(*, seed: int) -> dict[str, float]:
         "small_gap": abs(float(token_weights(small, one).min()) - 0.8**0.5),
         "equal_gap": gap(token_weights(equal, torch.ones(2, 3), weighting="linear"), torch.full((2, 3), 1.0)),
         "heavy_linear_mean": float(token_weights(heavy, whole, weighting="linear").mean()),
-        "heavy_exponential_mean": float(token_weights(heavy, whole).mean()),
         "outlier": float(
             token_weights(torch.tensor([[20.0, 0.5]], dtype=F64), torch.ones(1, 2))[0, 1]
         ),

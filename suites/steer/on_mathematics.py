@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Unpack
 
-import torch
-
-from baselines.reinforcement.mathematics import train_on_mathematics
+from baselines.reinforcement.mathematics import Settings, train_on_mathematics
+from suites.steer.method import Weighting
 from suites.steer.on_chains import EXTREME, NORMAL, grpo, steered
 
 EVALUATED = {"aime24": (32, 1.0), "aime25": (32, 1.0), "amc23": (32, 1.0), "math500": (1, 1.0)}
 """Responses to each problem, at temperature 1."""
 
 
-def mathematics(
-    *,
-    arm: str,
-    seed: int,
-    device: torch.device,
-    clip: str,
-    model: str,
-    steps: int,
-    questions: int,
-    samples: int,
-    minibatch: int,
-    rate: float,
-    prompt: int,
-    response: int,
-) -> dict[str, float]:
-    """arm: "grpo", "steer" or "steer_linear"."""
+def mathematics(*, arm: str, clip: str, **settings: Unpack[Settings]) -> dict[str, float]:
+    """arm: "grpo", "steer" or "steer_linear"; clip: "normal" or "extreme"."""
     bounds = NORMAL if clip == "normal" else EXTREME
-    weighting = "linear" if arm == "steer_linear" else "exponential"
+    weighting: Weighting = "linear" if arm == "steer_linear" else "exponential"
     loss = partial(grpo, clip=bounds)
     if arm != "grpo":
         loss = partial(steered, clip=bounds, weighting=weighting, least=0.8)
-    return train_on_mathematics(
-        loss, seed=seed, device=device, model=model, steps=steps, questions=questions, samples=samples,
-        minibatch=minibatch, rate=rate, prompt=prompt, response=response, evaluated=EVALUATED, weight_decay=0.01,
-        dynamic=False,
-    )  # fmt: skip
+    return train_on_mathematics(loss, evaluated=EVALUATED, weight_decay=0.01, dynamic=False, **settings)

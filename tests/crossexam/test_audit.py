@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 
 from crossexam.facts.loader import load_paper
-from crossexam.watching.audit import Audit, Faulty, Laboratory
+from crossexam.facts.rules import OrderRule
+from crossexam.runs.runner import Runner
+from crossexam.runs.source import Project
+from crossexam.runs.store import Store
+from crossexam.watching.audit import Audit, Auditor, Faulty, Laboratory
 from crossexam.watching.mutants import mutants, sample
 from tests.conftest import Sandbox
 
@@ -237,6 +241,33 @@ def test_null_control_finds_a_baseline_that_beats_itself(audited: Audited) -> No
     assert verdicts["rising-better"] == "reproduced"
     assert verdicts["honest-better"] != "reproduced"
     assert {one["verdict"] for one in audited.found["placebo"]} == {"not reproduced"}
+
+
+def test_a_null_control_that_is_cut_off_has_no_verdict(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = audited.sandbox.root
+    monkeypatch.setattr(Runner, "run", lambda *_: [])
+    with Store(root / "results") as store:
+        auditor = Auditor(load_paper(root / "suites" / "toy"), Project(root), store, 1, minutes=1)
+        assert {one.verdict for one in auditor._null_control()} == {""}
+
+
+def test_a_claim_of_being_not_much_worse_has_no_control(audited: Audited) -> None:
+    """It holds of an arm against itself, so that a control which says so is no false alarm."""
+    root = audited.sandbox.root
+    paper = load_paper(root / "suites" / "toy")
+    lenient = [
+        replace(one, rule=replace(one.rule, margin=-0.5, margin_reason="half"))
+        if isinstance(one.rule, OrderRule)
+        else one
+        for one in paper.claims
+    ]
+    with Store(root / "results") as store:
+        names = [
+            {claim.id for claim in Auditor(one, Project(root), store, 1, minutes=1)._paired()}
+            for one in (paper, replace(paper, claims=tuple(lenient)))
+        ]
+    assert "honest-better" in names[0]
+    assert not names[1]
 
 
 def test_metrics_that_waver_are_named(audited: Audited) -> None:

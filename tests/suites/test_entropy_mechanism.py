@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from baselines.reinforcement import calculator_bench
 from suites.entropy_mechanism import experiments, laws, method, on_problems
 from suites.entropy_mechanism.contenders import ARMS
 from tests.conftest import needed
@@ -86,18 +87,19 @@ def test_law_and_covariance_of_a_run(tmp_path: Path) -> None:
 
 def test_calculator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needed("gsm8k")
-    start = on_problems.taught_policy(1000, CPU, steps=20)
+    start = calculator_bench.taught_policy(1000, CPU, steps=20)
     save_file(start.state_dict(), tmp_path / "start.safetensors")
     path = tmp_path / "start.safetensors"
     for arm in ("grpo", "clip_cov", "kl_cov_2_1"):
         finite(experiments.calculator(arm=arm, seed=1000, device=CPU, steps=1, rate=1e-3, calculator_start=path))
-    monkeypatch.setattr(on_problems, "HELD_OUT", 8)
+    for module in (calculator_bench, on_problems):
+        monkeypatch.setattr(module, "HELD_OUT", 8)
     finite(experiments.calculator_benefit(arm="clip_higher", seed=1000, device=CPU, steps=1, rate=1e-3, lessons=2))
 
 
 def test_held_out_questions_are_not_trained_on() -> None:
     needed("gsm8k")
-    train, values, held_out = on_problems.calculator_problems(3)
+    train, values, held_out = calculator_bench.calculator_problems(3)
     assert len(train) == len(values) == 5_940 and len(held_out) == 660
     rows = {tuple(row) for row in train.prompts.tolist()}
     assert len(rows) == 5_940 and not rows & {tuple(row) for row in held_out.prompts.tolist()}

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from baselines.reinforcement import reasoning
+from baselines.reinforcement import calculator_bench, reasoning, reasoning_runs
 from baselines.reinforcement.policy_gradient import token_entropy, token_log_probs
-from suites.forking_tokens import experiments, method, on_chains, on_language
+from baselines.reinforcement.problems import Problems
+from suites.forking_tokens import experiments, method, on_calculator, on_chains, on_language
 from suites.forking_tokens.method import fork_mask, forking_loss, profile, selection_size
 from tests.conftest import needed
 
@@ -86,9 +87,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(0)
     save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
     monkeypatch.setattr(on_chains, "RATES", (1e-3,))
+    monkeypatch.setattr(on_calculator, "RATES", (1e-3,))
     few = {split: reasoning.gsm8k_chains(split) for split in ("train", "test")}
     some = {split: (problems[torch.arange(230 if split == "train" else 12)], v) for split, (problems, v) in few.items()}
-    monkeypatch.setattr(on_chains, "gsm8k_chains", lambda split: some[split])
+    for module in (on_chains, reasoning_runs):
+        monkeypatch.setattr(module, "gsm8k_chains", lambda split: some[split])
     return tmp_path / "start.safetensors"
 
 
@@ -99,7 +102,22 @@ def test_protocols_on_few_chains(start: Path) -> None:
     for arm in ("entropy", "random"):
         metrics = experiments.decoding(arm=arm, seed=0, hot=2.0, cold=0.3, chain_start=start)
         assert all(math.isfinite(value) for value in metrics.values())
-    assert {"gain_low", "thinking", "start_accuracy"} <= set(experiments.steps_pay(seed=0, chain_start=start))
+    found = experiments.steps_pay(seed=0, chain_start=start)
+    assert {"gain_low", "thinking", "start_accuracy", "top_share"} <= set(found)
+
+
+def test_protocol_on_few_sums(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = calculator_bench.calculator_problems
+
+    def few(seed: int) -> tuple[Problems, list[str], Problems]:
+        train, values, held_out = whole(seed)
+        return train, values, held_out[torch.arange(210)]
+
+    monkeypatch.setattr(on_calculator, "calculator_problems", few)
+    save_file(calculator_bench.calculator_policy(0).state_dict(), start)
+    found = experiments.calculator(arm="bottom_80", seed=0, steps=1, calculator_start=start)
+    assert found["rate"] == 1e-3
+    assert all(math.isfinite(value) for value in found.values())
 
 
 @pytest.mark.parametrize("text", ["solutions", "articles"])
