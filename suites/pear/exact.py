@@ -57,7 +57,7 @@ def definition(*, seed: int) -> dict[str, float]:
     worst = Worst()
     for h, actions, mask in batches(seed):
         for untagged in ("thinking", "answer"):
-            parts = phases(actions, mask, TAG, untagged=untagged)  # type: ignore[arg-type]
+            parts = phases(actions, mask, TAG, untagged=untagged)
             means = phase_means(h, *parts)
             for alpha in (-1.0, 0.0, 0.5, 1.0, 2.0):
                 expected = [

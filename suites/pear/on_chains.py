@@ -10,15 +10,18 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import spearmanr
 
-from baselines.reinforcement.policies import LanguagePolicy, RecurrentPolicy
+from baselines.reinforcement.calculator_bench import calculator_policy, calculator_problems
+from baselines.reinforcement.policies import LanguagePolicy
 from baselines.reinforcement.policy_gradient import kl_penalty, ppo
-from baselines.reinforcement.problems import CALCULATOR, CHAIN, Problems, calculator
+from baselines.reinforcement.problems import CALCULATOR, CHAIN, Problems
 from baselines.reinforcement.reasoning import LONGEST, TAG, gsm8k_chains, measure
 from baselines.reinforcement.reasoning_runs import VALIDATION, started, trained
-from baselines.reinforcement.rollouts import Rollouts, Update, collect, teach
+from baselines.reinforcement.rollouts import Rollouts, Update, collect
 from suites.pear.method import phase_means, phase_reward, phases
 
 Reward = Callable[[Rollouts], torch.Tensor]
+RATES = (1e-4, 3e-4)
+"""Of Adam: each arm and seed has its own choice."""
 
 
 def pear(rollouts: Rollouts, alpha: float) -> torch.Tensor:
@@ -35,10 +38,8 @@ def shorter(rollouts: Rollouts, coefficient: float) -> torch.Tensor:
 ARMS: dict[str, Reward] = {
     "grpo": lambda rollouts: rollouts.correct,
     "pear": partial(pear, alpha=1.0),
-    "pear_alpha_0": partial(pear, alpha=0.0),
     "pear_alpha_minus_1": partial(pear, alpha=-1.0),
     "length_0.3": partial(shorter, coefficient=0.3),
-    "length_1": partial(shorter, coefficient=1.0),
 }
 
 
@@ -55,10 +56,8 @@ def split(seed: int) -> tuple[Problems, Problems, Problems, Problems]:
     long = {name: torch.tensor([len(one) == 4 for one in values]) for name, (_, values) in parts.items()}
     short = parts["train"][0][(~long["train"]).nonzero().squeeze(1)]
     order = torch.randperm(len(short), generator=torch.Generator().manual_seed(seed))
-    test, four = (
-        parts["test"][0][(~long["test"]).nonzero().squeeze(1)],
-        parts["train"][0][long["train"].nonzero()[:, 0]],
-    )
+    test = parts["test"][0][(~long["test"]).nonzero().squeeze(1)]
+    four = parts["train"][0][long["train"].nonzero().squeeze(1)]
     return short[order[VALIDATION:]], short[order[:VALIDATION]], test, four
 
 
@@ -67,8 +66,9 @@ def chains(*, arm: str, seed: int, steps: int, chain_start: Path) -> dict[str, f
     start = started(chain_start)
     train, validation, test, four = split(seed)
     policy, rate, _ = trained(
-        start, train, validation, lambda: objective, steps=steps, seed=seed, reward=lambda: ARMS[arm], reference=start
-    )
+        start, train, validation, lambda: objective, rates=RATES, steps=steps, seed=seed, reward=ARMS[arm],
+        reference=start,
+    )  # fmt: skip
     found, farther = (measure(policy, one, samples=8, seed=seed, start=start) for one in (test, four))
     written = collect(policy, test, len(test), 4, torch.Generator().manual_seed(seed))
     silent = phases(written.actions, written.mask, TAG)[0].sum(1) == 0
@@ -84,19 +84,6 @@ def chains(*, arm: str, seed: int, steps: int, chain_start: Path) -> dict[str, f
 # The policies before training.
 
 
-def calculator_start(*, seed: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """A recurrent policy taught the calculator bench: the value 0 to 3 times over, then the answer; 1,000 steps."""
-    problems, values = calculator()
-    policy = recurrent().to(device)
-    teach(policy, problems.to(device), values, steps=1000, seed=seed)
-    return policy.state_dict()
-
-
-def recurrent() -> RecurrentPolicy:
-    """The policy of the calculator bench, untaught."""
-    return RecurrentPolicy(len(CALCULATOR), end=CALCULATOR["$"], max_tokens=24)
-
-
 def before(*, problems: str, seed: int, questions: int, chain_start: Path, calculator_start: Path) -> dict[str, float]:
     """Phases of the taught policy, and how entropy goes with length, over 16 responses to each of `questions` prompts.
 
@@ -108,7 +95,7 @@ def before(*, problems: str, seed: int, questions: int, chain_start: Path, calcu
     if problems == "chains":
         policy, asked, symbols = started(chain_start), gsm8k_chains("test")[0], CHAIN
     else:
-        policy, asked, symbols = recurrent(), calculator()[0], CALCULATOR
+        policy, asked, symbols = calculator_policy(seed), calculator_problems(seed)[2], CALCULATOR
         policy.load_state_dict(load_file(calculator_start))
     found = collect(policy, asked, min(questions, len(asked)), 16, torch.Generator().manual_seed(seed))
     thinking, answer = phases(found.actions, found.mask, symbols["#"])

@@ -53,7 +53,7 @@ def filler(*, arm: str, seed: int, steps: int, filler_start: Path) -> dict[str, 
     train = modular_chains((2,), 1000, seed=2 * seed, modulus=5)[0]
     test = modular_chains((2,), 200, seed=2 * seed + 1, modulus=5)[0]
     policy, rate, _ = trained(
-        start, train, test, lambda: surrogate(ppo), steps=steps, seed=seed, rates=(1e-3,), reward=lambda: ARMS[arm]
+        start, train, test, lambda: surrogate(ppo), rates=(1e-3,), steps=steps, seed=seed, reward=ARMS[arm]
     )
     shares = []
     for one in (start, policy):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 
 from baselines.language_models import pretrained
-from baselines.reinforcement.mathematics import train_on_mathematics
+from baselines.reinforcement.mathematics import Settings, train_on_mathematics
 from baselines.reinforcement.policy_gradient import ppo
 from baselines.reinforcement.rollouts import Rollouts, Update
 from suites.pear.method import phase_reward, phases
@@ -23,22 +25,9 @@ def closing_tag(model: str) -> int:
     return int(tokens[0])
 
 
-def mathematics(
-    *,
-    arm: str,
-    seed: int,
-    device: torch.device,
-    model: str,
-    train: str,
-    steps: int,
-    questions: int,
-    samples: int,
-    rate: float,
-    prompt: int,
-    response: int,
-) -> dict[str, float]:
+def mathematics(*, arm: str, train: str, **settings: Unpack[Settings]) -> dict[str, float]:
     """GRPO with the mean of each response; the reward of the arm."""
-    alpha, tag = ALPHAS[arm], closing_tag(model)
+    alpha, tag = ALPHAS[arm], closing_tag(settings["model"])
 
     def reward(rollouts: Rollouts) -> torch.Tensor:
         if alpha is None:
@@ -49,8 +38,4 @@ def mathematics(
     def objective(update: Update) -> torch.Tensor:
         return ppo(update.logp, update.old, update.advantages, update.mask, aggregation="sequence_mean")
 
-    return train_on_mathematics(
-        objective, seed=seed, device=device, model=model, steps=steps, questions=questions, samples=samples,
-        minibatch=questions, rate=rate, prompt=prompt, response=response, train=train, evaluated=EVALUATED,
-        dynamic=False, reward=reward,
-    )  # fmt: skip
+    return train_on_mathematics(objective, train=train, evaluated=EVALUATED, dynamic=False, reward=reward, **settings)

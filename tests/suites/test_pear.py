@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from baselines.reinforcement import reasoning, reasoning_runs
+from baselines.reinforcement import reasoning
+from baselines.reinforcement.calculator_bench import calculator_policy
 from suites.pear import experiments, on_chains, on_filler, on_mathematics
 from suites.pear.method import penalty, phase_means, phase_reward, phases, score_text
 from tests.conftest import needed
@@ -64,11 +65,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     few = {split: (p[torch.arange(320 if split == "train" else 12)], v[:320]) for split, (p, v) in chains.items()}
     few["test"] = few["test"][0], few["test"][1][:12]
     monkeypatch.setattr(on_chains, "gsm8k_chains", lambda split: few[split])
-    monkeypatch.setitem(reasoning_runs.trained.__kwdefaults__, "rates", (1e-3,))
+    monkeypatch.setattr(on_chains, "RATES", (1e-3,))
     return tmp_path / "start.safetensors"
 
 
-@pytest.mark.parametrize("arm", ["pear", "length_1"])
+@pytest.mark.parametrize("arm", ["pear", "length_0.3"])
 def test_protocol_on_few_chains(start: Path, arm: str) -> None:
     found = experiments.chains(arm=arm, seed=0, steps=1, chain_start=start)
     assert all(math.isfinite(value) for value in found.values())
@@ -85,7 +86,7 @@ def test_split_keeps_long_chains_apart() -> None:
 
 
 def test_before_training(start: Path, tmp_path: Path) -> None:
-    save_file(on_chains.recurrent().state_dict(), tmp_path / "recurrent.safetensors")
+    save_file(calculator_policy(0).state_dict(), tmp_path / "recurrent.safetensors")
     for problems in ("chains", "calculator"):
         found = experiments.before(
             problems=problems, seed=0, questions=6, chain_start=start, calculator_start=tmp_path / "recurrent.safetensors"
@@ -107,7 +108,7 @@ def test_mathematics_from_disk(arm: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(on_mathematics, "closing_tag", lambda _: 20)  # the tiny tokeniser knows single characters only
     metrics = experiments.mathematics(
         arm=arm, seed=0, device=CPU, model="qwen2.5-0.5b", train="dapo-math-17k", steps=1, questions=4, samples=2,
-        rate=1e-3, prompt=300, response=5,
+        minibatch=4, rate=1e-3, prompt=300, response=5,
     )  # fmt: skip
     assert all(math.isfinite(value) for value in metrics.values())
 
