@@ -85,7 +85,10 @@ def zeros(*, seed: int) -> dict[str, float]:
     """Where the estimate vanishes, its formula with other exponents, its limits, and its blindness to the sign of A."""
     generator, worst = torch.Generator().manual_seed(seed), Worst()
     x = 0.01 + 0.98 * torch.rand(40, 5, generator=generator, dtype=F64)
-    x_old, a = 0.05 + 0.9 * torch.rand(40, 5, generator=generator, dtype=F64), torch.randn(40, 1, generator=generator, dtype=F64)
+    x_old, a = (
+        0.05 + 0.9 * torch.rand(40, 5, generator=generator, dtype=F64),
+        torch.randn(40, 1, generator=generator, dtype=F64),
+    )
     h = 2 * torch.rand(40, 5, generator=generator, dtype=F64)
     uniform = torch.full((3, 4), -math.log(7), dtype=F64)
     one = torch.ones_like(x)
@@ -117,8 +120,7 @@ def weights(*, seed: int) -> dict[str, float]:
         least = (0.2, 0.5, 0.8)[number % 3]
         dirty = torch.where(mask, omega, 1e6)
         exponential, linear = (
-            token_weights(dirty, mask, weighting=how, least=least)  # type: ignore[arg-type]
-            for how in ("exponential", "linear")
+            token_weights(dirty, mask, weighting=how, least=least) for how in ("exponential", "linear")
         )
         size = omega.abs()[mask]
         high, low = float(size.max()), float(size.min())
@@ -156,21 +158,21 @@ def loss(*, seed: int) -> dict[str, float]:
     for number in range(12):
         logp, old, a, h, mask = one = batch(seed + number)
         for weighting in ("exponential", "linear"):
-            lam = token_weights(torch.where(mask, estimate(logp, old, a, h), 0), mask, weighting=weighting)  # type: ignore[arg-type]
+            lam = token_weights(torch.where(mask, estimate(logp, old, a, h), 0), mask, weighting=weighting)
             terms = []
             for i, t in mask.nonzero().tolist():
                 rho, advantage = math.exp(float((logp[i, t] - old[i, t]).detach())), float(a[i])
                 term = max(-advantage * rho, -advantage * min(max(rho, 0.8), 1.28))
                 term = min(term, -10 * advantage) if advantage < 0 else term
                 terms.append(float(lam[i, t]) * term)
-            value = steer_loss(*one, weighting=weighting)  # type: ignore[arg-type]
+            value = steer_loss(*one, weighting=weighting)
             (slope,) = torch.autograd.grad(value, logp, retain_graph=True)
             (fixed,) = torch.autograd.grad(steer_loss(*one, weights=lam), logp, retain_graph=True)
             worst.note(loop_gap=abs(float(value.detach()) - sum(terms) / len(terms)), constant_gap=gap(slope, fixed))
         plain = ppo(logp, old, a, mask, low=0.2, high=0.28, dual=10.0)
         (wanted,) = torch.autograd.grad(plain, logp)
         for options in ({"least": 1.0}, {"weighting": "linear", "least": 1.0, "most": 1.0}):
-            value = steer_loss(*one, **options)  # type: ignore[arg-type]
+            value = steer_loss(*one, **options)
             (slope,) = torch.autograd.grad(value, logp)
             worst.note(grpo_gap=max(gap(value, plain), gap(slope, wanted)))
         wide = steer_loss(*one, low=0.99, high=5.0, dual=None, least=1.0)
