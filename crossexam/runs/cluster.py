@@ -264,7 +264,7 @@ def _perform(
         _here[gpu] = LocalExecutor(Path.cwd(), modules, 1)
     executor = _here[gpu]
     for name, files in data.items():
-        _receive(name, files)
+        receive(name, files)
     with tempfile.TemporaryDirectory(prefix="crossexam-node-") as scratch:
         paths = {name: str(Path(scratch) / file) for name, (file, _) in artifacts.items()}
         for name, (_, content) in artifacts.items():
@@ -280,7 +280,7 @@ def _perform(
         return asdict(ended[0]), built.read_bytes() if built and built.is_file() else None
 
 
-def _receive(name: str, files: Any) -> None:
+def receive(name: str, files: Any) -> None:
     """Put a data set into this node's cache, whole or not at all, unless the node has it; then verify it."""
     entry = get(name)
     if entry.available or files is None:

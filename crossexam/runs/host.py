@@ -83,7 +83,7 @@ def _connect() -> socket.socket:
         with suppress(OSError):
             return _dial(Path(kept))
     if minutes := warm_minutes():
-        path = warm_folder() / f"{_kind()}.host"
+        path = warm_folder() / f"{kind()}.host"
         with FileLock(path.with_suffix(".lock")):
             return _dial_or_start(path, lambda: start(path, minutes, shared=True))
     return _connect_private()
@@ -182,7 +182,7 @@ def _short(folder: str) -> str:
     return folder if len(os.fsencode(folder)) <= LONGEST else "/tmp"
 
 
-def _kind() -> str:
+def kind() -> str:
     """A digest of what a host is made of: Python, environment, the variables that shape libraries, the harness."""
     shaping = {name: value for name, value in os.environ.items() if name.startswith(SHAPING)}
     parts = [sys.executable, sys.prefix, sys.version, json.dumps(shaping, sort_keys=True)]

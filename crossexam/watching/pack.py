@@ -21,13 +21,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -44,6 +42,7 @@ from crossexam.runs.store import Store
 from crossexam.watching import session
 from crossexam.watching.choice import costs_of, jobs_of, standing
 from reference.catalog import CHUNK, DataError, content_digest, get
+from reference.fetch import pip_command
 
 SCHEMA = 1
 LEFT_HERE = ("tests/", ".github/", ".ci/", FOLDER.as_posix() + "/")
@@ -401,21 +400,16 @@ def _wheels(folder: Path, root: Path, modules: Iterable[str], wanted: Wheels) ->
     core = [re.split(r"[^\w.-]", line)[0] for line in facts["dependencies"]]
     names = _closure([*core, *(DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in modules)])
     platforms = [word for name in wanted.platforms for word in ("--platform", name)]
-    command = [*_pip(), "download", "--quiet", "--no-deps", "--only-binary", ":all:",
+    try:
+        pip = pip_command("wheels were asked for")
+    except DataError as error:
+        raise PackError(str(error)) from None
+    command = [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:",
                "--python-version", wanted.python, *platforms, "--dest", str(folder), *names]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PackError(f"pip cannot download the wheels: {done.stderr.strip()[-500:]}")
     yield from sorted(file.name for file in folder.glob("*.whl"))
-
-
-def _pip() -> list[str]:
-    """This Python's pip, or any: it downloads for another Python anyway."""
-    if find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
-    if found := shutil.which("pip3") or shutil.which("pip"):
-        return [found]
-    raise PackError("wheels need pip, and there is none here: python -m ensurepip")
 
 
 def _closure(names: Iterable[str]) -> list[str]:

@@ -171,7 +171,7 @@ def test_sets_that_share_a_folder_arrive_side_by_side(tmp_path: Path, monkeypatc
     monkeypatch.setattr("reference.catalog.verify", lambda path, file: None)
     monkeypatch.setattr(module.ray, "get", lambda content: content)
     for name in ("brown", "treebank"):
-        module._receive(name, [(file.name, b"content") for file in get(name).files])
+        module.receive(name, [(file.name, b"content") for file in get(name).files])
         assert get(name).available
     assert sorted(path.name for path in (tmp_path / "crossexam" / "data" / "nltk").iterdir()) == [
         "brown.zip",

@@ -73,13 +73,13 @@ def test_folder_that_others_may_open_is_refused(warm: Sandbox) -> None:
 
 
 def test_hosts_differ_by_what_shapes_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = [host._kind()]
+    kinds = [host.kind()]
     for name, value in (("OMP_DYNAMIC", "true"), ("CUDA_VISIBLE_DEVICES", "7")):
         monkeypatch.setenv(name, value)
-        kinds.append(host._kind())
+        kinds.append(host.kind())
     assert len(set(kinds)) == 3
     monkeypatch.setenv("CROSSEXAM_DATA", "elsewhere")  # a trial gets its command's own
-    assert host._kind() == kinds[-1]
+    assert host.kind() == kinds[-1]
 
 
 def test_private_host_dies_with_its_process_however_that_goes(tmp_path: Path) -> None:

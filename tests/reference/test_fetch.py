@@ -473,7 +473,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def pip_at_hand() -> None:
     try:
-        module._pip("")
+        module.pip_command("")
     except DataError as error:
         pytest.skip(str(error))
 
@@ -533,5 +533,5 @@ def test_absent_wheels_and_a_missing_pip_say_so(
         fetch("toy", offline=True)
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(module.shutil, "which", lambda name: None)
-    with pytest.raises(DataError, match="there is no pip to download the files with: run `"):
+    with pytest.raises(DataError, match="there is no pip to download with: run `"):
         fetch("toy")
