@@ -98,13 +98,14 @@ def zeros(*, seed: int) -> dict[str, float]:
     impossible = estimate(
         torch.full((1, 1), -math.inf), torch.full((1, 1), -math.inf), torch.ones(1, 1), torch.ones(1, 1)
     )
+    never = diagonal_change(torch.full((1, 1), -math.inf), torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1))
     weights = token_weights(estimate(x.log(), x_old.log(), a, h), one)
     worst.note(
         no_advantage=gap(estimate(x.log(), x_old.log(), 0 * a, h)),
         typical=gap(estimate(x.log(), x_old.log(), a, -x.log())),
         uniform=gap(estimate(uniform, uniform, torch.ones(3, 1), -uniform)),
         certain=gap(estimate(0 * one, 0 * one, a, 0 * h)) - 1e-7,
-        impossible=float(not bool(impossible.isfinite().all())),
+        impossible=float(not bool(impossible.isfinite().all() and never.isfinite().all())),
         sign_gap=gap(token_weights(estimate(x.log(), x_old.log(), -a, h), one), weights),
     )
     return worst
@@ -169,6 +170,9 @@ def loss(*, seed: int) -> dict[str, float]:
             (slope,) = torch.autograd.grad(value, logp, retain_graph=True)
             (fixed,) = torch.autograd.grad(steer_loss(*one, weights=lam), logp, retain_graph=True)
             worst.note(loop_gap=abs(float(value.detach()) - sum(terms) / len(terms)), constant_gap=gap(slope, fixed))
+        omega = estimate(logp, old, a, h.clone().requires_grad_())
+        kept = token_weights(omega.clone().requires_grad_(), mask)
+        worst.note(constant_gap=float(omega.requires_grad or kept.requires_grad))
         plain = ppo(logp, old, a, mask, low=0.2, high=0.28, dual=10.0)
         (wanted,) = torch.autograd.grad(plain, logp)
         for options in ({"least": 1.0}, {"weighting": "linear", "least": 1.0, "most": 1.0}):
@@ -177,10 +181,10 @@ def loss(*, seed: int) -> dict[str, float]:
             worst.note(grpo_gap=max(gap(value, plain), gap(slope, wanted)))
         wide = steer_loss(*one, low=0.99, high=5.0, dual=None, least=1.0)
         worst.note(extreme_gap=gap(wide, ppo(logp, old, a, mask, low=0.99, high=5.0)))
-    far = torch.tensor([[90.0, -90.0]], dtype=F64, requires_grad=True)
+    far, near = (torch.tensor([[one, -one]], dtype=F64, requires_grad=True) for one in (90.0, 20.0))
     ones = torch.ones(1, 2, dtype=F64)
-    held = steer_loss(far, 0 * ones, -ones[:, :1], ones, ones)
-    return {**worst, "far_finite": float(bool(held.isfinite())) - 1, "nothing": gap(_nothing(seed))}
+    held, bound = (steer_loss(one, 0 * ones, -ones[:, :1], ones, ones, dual=None) for one in (far, near))
+    return {**worst, "far_gap": gap(held / bound, 1.0), "nothing": gap(_nothing(seed))}
 
 
 def _nothing(seed: int) -> torch.Tensor:
