@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,17 +57,9 @@ def test_a_text() -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An untaught policy, and few chains."""
-    needed("gsm8k")
-    torch.manual_seed(0)
-    save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
-    chains = {split: reasoning.gsm8k_chains(split) for split in ("train", "test")}
-    few = {split: (p[torch.arange(320 if split == "train" else 12)], v[:320]) for split, (p, v) in chains.items()}
-    few["test"] = few["test"][0], few["test"][1][:12]
-    monkeypatch.setattr(on_chains, "gsm8k_chains", lambda split: few[split])
+def start(few_chains: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(on_chains, "RATES", (1e-3,))
-    return tmp_path / "start.safetensors"
+    return few_chains(on_chains, train=320)
 
 
 @pytest.mark.parametrize("arm", ["pear", "length_0.3"])

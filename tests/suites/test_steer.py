@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from baselines.reinforcement import reasoning, reasoning_runs
 from baselines.reinforcement.calculator_bench import calculator_policy, calculator_problems
 from baselines.reinforcement.rollouts import Update
 from suites.steer import experiments, on_calculator, on_chains
@@ -99,15 +99,8 @@ def test_contenders_share_the_mean_weight() -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An untaught policy, and few chains."""
-    needed("gsm8k")
-    torch.manual_seed(0)
-    save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
-    chains = {split: reasoning.gsm8k_chains(split) for split in ("train", "test")}
-    few = {split: (p[torch.arange(230 if split == "train" else 12)], v) for split, (p, v) in chains.items()}
-    monkeypatch.setattr(reasoning_runs, "gsm8k_chains", lambda split: few[split])
-    return tmp_path / "start.safetensors"
+def start(few_chains: Callable[..., Path]) -> Path:
+    return few_chains()
 
 
 def test_protocols_on_few_chains(start: Path) -> None:
