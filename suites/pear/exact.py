@@ -66,7 +66,7 @@ def definition(*, seed: int) -> dict[str, float]:
                 ]
                 correct = torch.arange(len(h)) % 2
                 rewards = phase_reward(correct, h, *parts, alpha=alpha, score=0.8, format_score=0.1)
-                found = phase_reward(correct, h, *parts, alpha=alpha, found=correct.bool())
+                found = phase_reward(correct, h, *parts, alpha=alpha, format_score=0.3, found=correct.bool())
                 worst.note(
                     means_gap=max(gap(means[i], [one[i] for one in expected]) for i in (0, 1)),
                     penalty_gap=gap(penalty(*means, alpha=alpha), [one[2] for one in expected]),
