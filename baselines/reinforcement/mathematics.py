@@ -6,6 +6,7 @@ the objective of an update, the reward of a response and the settings.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from statistics import fmean
@@ -41,16 +42,20 @@ def train_on_mathematics(
     objective: Objective,
     *,
     train: str = "dapo-math-17k",
+    subset: int | None = None,
     evaluated: Mapping[str, tuple[int, float]] = COMPETITIONS,
     weight_decay: float = 0.0,
     dynamic: bool = True,
     reward: Callable[[Rollouts], torch.Tensor] | None = None,
+    anchored: bool = False,
     **settings: Unpack[Settings],
 ) -> dict[str, float]:
-    """Train from `model`, a checkpoint of the catalogue, on the set `train`, and evaluate what comes out.
+    """Train from `model`, a checkpoint of the catalogue, on the set `train` (`subset`: on so many of its problems,
+    drawn by the seed), and evaluate what comes out.
 
     A step takes `samples` responses of at most `response` tokens to each of `questions` prompts of at most `prompt`
     tokens, in minibatches of `minibatch` questions and micro-batches of `samples` responses. AdamW at a constant rate.
+    With `anchored` the objective also sees log-probabilities under the model as it was, for a KL penalty.
     Metrics: entropy, training accuracy and length of the last step; accuracy on each set in percent, and their mean.
     """
     seed, device = settings["seed"], settings["device"]
@@ -61,9 +66,12 @@ def train_on_mathematics(
     policy = PretrainedPolicy(
         network, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id, max_tokens=settings["response"]
     ).to(device)
-    problems = word_problems(reference.load(train, "train"), tokenizer, longest=prompt).to(device)
+    problems = word_problems(reference.load(train, "train"), tokenizer, longest=prompt)
+    drawn = torch.randperm(len(problems), generator=torch.Generator().manual_seed(seed))[:subset]
+    problems = (problems if subset is None else problems[drawn]).to(device)
     history = train_policy(
-        policy, problems, objective, steps=settings["steps"], questions=settings["questions"], samples=samples,
+        policy, problems, objective, reference=copy.deepcopy(policy) if anchored else None,
+        steps=settings["steps"], questions=settings["questions"], samples=samples,
         seed=seed, dynamic=dynamic, minibatches=settings["questions"] // settings["minibatch"],
         micro_batches=settings["minibatch"], reward=reward,
         optimizer=partial(torch.optim.AdamW, lr=settings["rate"], weight_decay=weight_decay),
