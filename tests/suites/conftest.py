@@ -1,16 +1,23 @@
-"""What the suites of reinforcement learning share: a tiny Qwen2 on a disk, and sets of mathematical problems."""
+"""What the suites of reinforcement learning share: a tiny Qwen2 on a disk, sets of mathematical problems,
+few chains."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from baselines.reinforcement import reasoning, reasoning_runs
+from tests.conftest import needed
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +71,22 @@ def mathematics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_qwen: Path
     (tmp_path / "math500").mkdir()
     row = {"problem": "1 + 4?", "solution": "5", "answer": "5", "subject": "Algebra", "level": 1, "unique_id": "x"}
     (tmp_path / "math500" / "test.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+
+
+@pytest.fixture
+def few_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Weights of an untaught policy, after modules that have the chains of GSM8K got only the first ones of them."""
+
+    def made(*modules: ModuleType, train: int = 240, test: int = 12) -> Path:
+        needed("gsm8k")
+        few = {}
+        for split, count in (("train", train), ("test", test)):
+            problems, values = reasoning.gsm8k_chains(split)
+            few[split] = problems[torch.arange(count)], values[:count]
+        for module in (reasoning_runs, *modules):
+            monkeypatch.setattr(module, "gsm8k_chains", lambda split: few[split])
+        torch.manual_seed(0)
+        save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
+        return tmp_path / "start.safetensors"
+
+    return made

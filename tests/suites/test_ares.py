@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from baselines.reinforcement import reasoning, reasoning_runs
+from baselines.reinforcement import reasoning_runs
 from baselines.reinforcement.policy_gradient import token_log_probs
 from baselines.reinforcement.problems import Problems
 from suites.ares import contenders, experiments, on_chains, on_language
@@ -108,17 +108,9 @@ def test_an_arm_is_known() -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An untaught policy, and few chains."""
-    needed("gsm8k")
-    torch.manual_seed(0)
-    save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
-    few = {split: reasoning.gsm8k_chains(split) for split in ("train", "test")}
-    some = {split: (problems[torch.arange(60 if split == "train" else 12)], v) for split, (problems, v) in few.items()}
+def start(few_chains: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(reasoning_runs, "VALIDATION", 20)
-    for module in (on_chains, reasoning_runs):
-        monkeypatch.setattr(module, "gsm8k_chains", lambda split: some[split])
-    return tmp_path / "start.safetensors"
+    return few_chains(on_chains, train=60)
 
 
 @pytest.mark.parametrize("arm", ["length_penalty", "ares", "token_count"])

@@ -10,14 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from baselines.reinforcement import calculator_bench, reasoning, reasoning_runs
+from baselines.reinforcement import calculator_bench, reasoning_runs
 from baselines.reinforcement.policy_gradient import token_entropy, token_log_probs
 from baselines.reinforcement.problems import Problems
 from baselines.reinforcement.rollouts import collect
 from suites.ceeh import experiments, on_mathematics, on_problems
 from suites.ceeh.contenders import ARMS, Learner
 from suites.ceeh.method import Memory, ceeh_ea, ceeh_me, entropy_advantages, length_reward, nag, weighted_entropy
-from tests.conftest import needed
 
 CPU = torch.device("cpu")
 IDS = torch.tensor([0, 0, 1, 1])
@@ -109,15 +108,8 @@ def test_logits_at_the_edge(logits: list[float], loss: Callable[..., torch.Tenso
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An untaught policy, and few chains."""
-    needed("gsm8k")
-    torch.manual_seed(0)
-    save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
-    some = {split: reasoning.gsm8k_chains(split) for split in ("train", "test")}
-    few = {split: (problems[torch.arange(240 if split == "train" else 12)], v) for split, (problems, v) in some.items()}
-    monkeypatch.setattr(reasoning_runs, "gsm8k_chains", lambda split: few[split])
-    return tmp_path / "start.safetensors"
+def start(few_chains: Callable[..., Path]) -> Path:
+    return few_chains()
 
 
 def test_arms_do_what_they_say(start: Path) -> None:

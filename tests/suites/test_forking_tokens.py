@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from baselines.reinforcement import calculator_bench, reasoning, reasoning_runs
+from baselines.reinforcement import calculator_bench
 from baselines.reinforcement.policy_gradient import token_entropy, token_log_probs
 from baselines.reinforcement.problems import Problems
 from suites.forking_tokens import experiments, method, on_calculator, on_chains, on_language
@@ -81,18 +82,10 @@ def test_arms_choose_what_they_say() -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An untaught policy, and few chains."""
-    needed("gsm8k")
-    torch.manual_seed(0)
-    save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
+def start(few_chains: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(on_chains, "RATES", (1e-3,))
     monkeypatch.setattr(on_calculator, "RATES", (1e-3,))
-    few = {split: reasoning.gsm8k_chains(split) for split in ("train", "test")}
-    some = {split: (problems[torch.arange(230 if split == "train" else 12)], v) for split, (problems, v) in few.items()}
-    for module in (on_chains, reasoning_runs):
-        monkeypatch.setattr(module, "gsm8k_chains", lambda split: some[split])
-    return tmp_path / "start.safetensors"
+    return few_chains(on_chains)
 
 
 def test_protocols_on_few_chains(start: Path) -> None:
