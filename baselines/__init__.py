@@ -39,6 +39,7 @@
 - `reinforcement.reasoning`: chains of steps for which thinking pays, a policy that has been taught them, measures
 - `reinforcement.reasoning_runs`: runs on these chains, at the rate that validation chooses
 - `reinforcement.calculator_bench`: single sums of GSM8K, and a policy that has been taught them
+- `reinforcement.calculator_runs`: what runs on these sums begin with
 - `reinforcement.mathematics`: a published language model trained and evaluated on mathematics in words
 - `reinforcement.policies`: small policies that act on prompts
 - `reinforcement.rollouts`: the one loop of reinforcement learning

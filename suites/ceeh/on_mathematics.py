@@ -21,5 +21,5 @@ def mathematics(
     )  # fmt: skip
     return train_on_mathematics(
         learner.objective, train=train, subset=subset, evaluated=EVALUATED, dynamic=False, weight_decay=0.01,
-        reward=learner.reward, **settings,
+        reward=learner.reward, anchored=True, **settings,
     )  # fmt: skip

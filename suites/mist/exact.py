@@ -513,6 +513,8 @@ def classical(*, seed: int) -> dict[str, float]:
         r = [np.corrcoef(pair[0][:, i], pair[1][:, i])[0, 1] for i in range(2)]
         plain, corrected = (contenders.cca(one[None], flag)[0] for flag in (False, True))
         worst.note(cca_gap=max(gap(plain, -0.5 * np.log1p(-np.square(r)).sum()), gap(plain - corrected, 4 / 60)))
+    alike = contenders.normal_scores(np.arange(12.0).reshape(1, 6, 2))
+    worst.note(cca_gap=gap(contenders.cca(alike, False), math.log(6)))
     ranks = np.tile(np.argsort(np.argsort(sets[0], 0), 0), 1)
     cells = ranks * 4 // 40
     score = mutual_info_score(cells[:, 0], cells[:, 1])
@@ -520,6 +522,9 @@ def classical(*, seed: int) -> dict[str, float]:
     miller = (filled[0] + filled[1] - filled[2] - 1) / 80
     both = [contenders.histogram(sets[:1], 4, flag)[0] for flag in (False, True)]
     worst.note(cells_gap=gap(both, [score, score + miller]))
+    # Of one variable twice twelve of sixteen cells are empty.
+    twice = contenders.histogram(sets[:1, :, [0, 0]], 4, True)
+    worst.note(cells_gap=gap(twice, math.log(4) + 3 / 80))
     two = (np.argsort(np.argsort(wide[0], 0), 0) * 3 // 30) @ np.array([[1, 0], [3, 0], [0, 1], [0, 3]])
     worst.note(cells_gap=gap(contenders.histogram(wide[:1], 3, False)[0], mutual_info_score(two[:, 0], two[:, 1])))
     ties = np.array([[[1.0, 5.0], [1.0, 6.0], [3.0, 4.0]]])
@@ -527,6 +532,7 @@ def classical(*, seed: int) -> dict[str, float]:
         scores_gap=max(
             gap(contenders.normal_scores(ties)[0], ndtri(np.array([[1.5, 2], [1.5, 3], [3, 1]]) / 4)),
             gap(contenders.standardised(ties * [1, 0]).std(1), [[1.0, 0.0]]),
+            gap(contenders.standardised(ties).mean(1)),
             gap(contenders.clipped(np.array([math.nan, -1.0, 2.0])), [0.0, 0.0, 2.0]),
         )
     )

@@ -21,7 +21,7 @@ from suites.mist.families import IN_FAMILY, OUT_OF_FAMILY, TRAIN, Array, Sets
 from suites.mist.method import Mist, Sizes, train
 
 SIZES = Sizes(4, 64, 32, 2, 1, 1, 8, 64, 4, row_dropout=0.0, block_dropout=0.0)
-STEPS, WARM_UP, BATCH, RATE = 500, 50, 64, 3e-3
+STEPS, WARM_UP, BATCH, RATE = 1500, 150, 64, 3e-3
 LEAST, MOST = 10, 100
 """Rows of a set to learn from, log-uniform."""
 DIMENSIONS, ROWS = (1, 2), (20, 50, 100)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from baselines.reinforcement.calculator_bench import calculator_policy, calculator_problems
+from baselines.reinforcement.calculator_runs import started_sums
 from baselines.reinforcement.problems import CALCULATOR
 from baselines.reinforcement.reasoning import measure
-from baselines.reinforcement.reasoning_runs import VALIDATION, trained
+from baselines.reinforcement.reasoning_runs import trained
 from baselines.reinforcement.rollouts import collect
 from suites.pear.method import phases
 from suites.pear.on_chains import ARMS, objective
@@ -21,11 +20,7 @@ RATES = (3e-4, 1e-3)
 
 def sums(*, arm: str, seed: int, steps: int, calculator_start: Path) -> dict[str, float]:
     """The steps of `on_chains.chains` on sums; accuracy and length on held-out ones that did not choose the rate."""
-    start = calculator_policy(seed)
-    start.load_state_dict(load_file(calculator_start))
-    train, _, held_out = calculator_problems(seed)
-    rows = torch.arange(len(held_out))
-    validation, test = held_out[rows[:VALIDATION]], held_out[rows[VALIDATION:]]
+    start, train, validation, test = started_sums(calculator_start, seed)
     policy, rate, _ = trained(
         start, train, validation, lambda: objective, rates=RATES, steps=steps, seed=seed, reward=ARMS[arm],
         reference=start,

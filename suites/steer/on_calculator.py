@@ -6,11 +6,10 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from safetensors.torch import load_file
 
-from baselines.reinforcement.calculator_bench import calculator_policy, calculator_problems
+from baselines.reinforcement.calculator_runs import started_sums
 from baselines.reinforcement.reasoning import measure, total_variation
-from baselines.reinforcement.reasoning_runs import VALIDATION, trained
+from baselines.reinforcement.reasoning_runs import trained
 from suites.steer.on_chains import ARMS, EXTREME
 
 WINDOW = 10
@@ -19,14 +18,11 @@ WINDOW = 10
 
 def sums(*, arm: str, seed: int, steps: int, rate: float, calculator_start: Path) -> dict[str, float]:
     """Train with the extreme clip range; the path of the entropy in means over ten steps, as in `on_chains.chains`."""
-    start = calculator_policy(seed)
-    start.load_state_dict(load_file(calculator_start))
-    train, _, held_out = calculator_problems(seed)
-    rows = torch.arange(len(held_out))
+    start, train, validation, test = started_sums(calculator_start, seed)
     policy, _, history = trained(
-        start, train, held_out[rows[:VALIDATION]], lambda: ARMS[arm](EXTREME, torch.Generator().manual_seed(seed)),
-        rates=(rate,), steps=steps, seed=seed,
+        start, train, validation, lambda: ARMS[arm](EXTREME, torch.Generator().manual_seed(seed)), rates=(rate,),
+        steps=steps, seed=seed,
     )  # fmt: skip
     curve = [fmean(one.entropy for one in history[at : at + WINDOW]) for at in range(0, steps, WINDOW)]
-    after = measure(policy, held_out[rows[VALIDATION:]], samples=8, seed=seed, start=start)
+    after = measure(policy, test, samples=8, seed=seed, start=start)
     return {**after.numbers(), "variation": total_variation(curve), "drift": abs(curve[-1] - curve[0])}

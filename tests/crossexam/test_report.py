@@ -239,6 +239,7 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.mark.timeout(1200)  # two visits to each page, and axe reads all of it
 def test_in_a_browser(tmp_path: Path, browser: Any) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     site, out = the_site(), tmp_path / "site"

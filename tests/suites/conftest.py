@@ -1,5 +1,5 @@
 """What the suites of reinforcement learning share: a tiny Qwen2 on a disk, sets of mathematical problems,
-few chains."""
+few chains and sums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from baselines.reinforcement import reasoning, reasoning_runs
+from baselines.reinforcement import calculator_bench, calculator_runs, reasoning, reasoning_runs
 from tests.conftest import needed
 
 
@@ -90,3 +90,15 @@ def few_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         return tmp_path / "start.safetensors"
 
     return made
+
+
+@pytest.fixture
+def few_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights of an untaught policy, after only 230 sums of GSM8K have been held out."""
+    needed("gsm8k")
+    train, values, held_out = calculator_bench.calculator_problems(0)
+    few = train, values, held_out[torch.arange(230)]
+    for module in (calculator_bench, calculator_runs):
+        monkeypatch.setattr(module, "calculator_problems", lambda _: few)
+    save_file(calculator_bench.calculator_policy(0).state_dict(), tmp_path / "sums.safetensors")
+    return tmp_path / "sums.safetensors"

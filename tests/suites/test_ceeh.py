@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from baselines.reinforcement import calculator_bench, reasoning_runs
 from baselines.reinforcement.policy_gradient import token_entropy, token_log_probs
@@ -140,18 +139,11 @@ def test_protocol_on_few_chains(start: Path, arm: str) -> None:
     assert found["length_ratio"] > 0
 
 
-def test_protocol_on_few_sums(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = calculator_bench.calculator_problems
-
-    def few(seed: int) -> tuple[Problems, list[str], Problems]:
-        train, values, held_out = whole(seed)
-        return train, values, held_out[torch.arange(20)]
-
-    monkeypatch.setattr(on_problems, "calculator_problems", few)
-    save_file(calculator_bench.calculator_policy(0).state_dict(), start)
+def test_protocol_on_few_sums(few_sums: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_problems, "calculator_problems", calculator_bench.calculator_problems)
     found = experiments.sums(
         arm="me_ema_anchor", seed=0, steps=10, questions=4, rate=1e-3, length_scale=0.5, coefficient=0.1,
-        calculator_start=start,
+        calculator_start=few_sums,
     )  # fmt: skip
     assert found["length"] > 0
 

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from baselines.reinforcement import calculator_bench
 from baselines.reinforcement.policy_gradient import token_entropy, token_log_probs
-from baselines.reinforcement.problems import Problems
 from suites.forking_tokens import experiments, method, on_calculator, on_chains, on_language
 from suites.forking_tokens.method import fork_mask, forking_loss, profile, selection_size
 from tests.conftest import needed
@@ -84,7 +81,6 @@ def test_arms_choose_what_they_say() -> None:
 @pytest.fixture
 def start(few_chains: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(on_chains, "RATES", (1e-3,))
-    monkeypatch.setattr(on_calculator, "RATES", (1e-3,))
     return few_chains(on_chains)
 
 
@@ -99,16 +95,9 @@ def test_protocols_on_few_chains(start: Path) -> None:
     assert {"gain_low", "thinking", "start_accuracy", "top_share"} <= set(found)
 
 
-def test_protocol_on_few_sums(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = calculator_bench.calculator_problems
-
-    def few(seed: int) -> tuple[Problems, list[str], Problems]:
-        train, values, held_out = whole(seed)
-        return train, values, held_out[torch.arange(210)]
-
-    monkeypatch.setattr(on_calculator, "calculator_problems", few)
-    save_file(calculator_bench.calculator_policy(0).state_dict(), start)
-    found = experiments.calculator(arm="bottom_80", seed=0, steps=1, calculator_start=start)
+def test_protocol_on_few_sums(few_sums: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_calculator, "RATES", (1e-3,))
+    found = experiments.calculator(arm="bottom_80", seed=0, steps=1, calculator_start=few_sums)
     assert found["rate"] == 1e-3
     assert all(math.isfinite(value) for value in found.values())
 

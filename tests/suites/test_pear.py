@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from baselines.reinforcement import reasoning
-from baselines.reinforcement.calculator_bench import calculator_policy, calculator_problems
+from baselines.reinforcement.calculator_bench import calculator_policy
 from suites.pear import experiments, on_calculator, on_chains, on_filler, on_mathematics
 from suites.pear.method import penalty, phase_means, phase_reward, phases, score_text
 from tests.conftest import needed
@@ -69,13 +69,9 @@ def test_protocol_on_few_chains(start: Path, arm: str) -> None:
     assert found["rate"] == 1e-3
 
 
-def test_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed("gsm8k")
-    save_file(calculator_policy(0).state_dict(), tmp_path / "start.safetensors")
-    train, values, held_out = calculator_problems(0)
-    monkeypatch.setattr(on_calculator, "calculator_problems", lambda _: (train, values, held_out[torch.arange(230)]))
+def test_sums(few_sums: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_calculator, "RATES", (1e-3,))
-    found = experiments.sums(arm="pear", seed=0, steps=1, calculator_start=tmp_path / "start.safetensors")
+    found = experiments.sums(arm="pear", seed=0, steps=1, calculator_start=few_sums)
     assert all(math.isfinite(value) for value in found.values())
     assert on_chains.CALCULATOR["#"] == on_chains.TAG  # the arms look for one tag on both benches
 

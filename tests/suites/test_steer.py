@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from baselines.reinforcement.calculator_bench import calculator_policy, calculator_problems
 from baselines.reinforcement.rollouts import Update
-from suites.steer import experiments, on_calculator, on_chains
+from suites.steer import experiments, on_chains
 from suites.steer.method import diagonal_change, entropy_change, estimate, steer_loss, token_weights
-from tests.conftest import needed
 
 CPU = torch.device("cpu")
 
@@ -112,12 +109,8 @@ def test_protocols_on_few_chains(start: Path) -> None:
     assert -1 <= found["exact"] <= 1 or math.isnan(found["exact"])
 
 
-def test_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed("gsm8k")
-    save_file(calculator_policy(0).state_dict(), tmp_path / "start.safetensors")
-    train, values, held_out = calculator_problems(0)
-    monkeypatch.setattr(on_calculator, "calculator_problems", lambda _: (train, values, held_out[torch.arange(230)]))
-    found = experiments.sums(arm="steer", seed=0, steps=12, rate=1e-3, calculator_start=tmp_path / "start.safetensors")
+def test_sums(few_sums: Path) -> None:
+    found = experiments.sums(arm="steer", seed=0, steps=12, rate=1e-3, calculator_start=few_sums)
     assert found["variation"] == pytest.approx(found["drift"])  # of two means
 
 
