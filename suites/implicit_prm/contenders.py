@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,11 +26,14 @@ from suites.implicit_prm.method import (
 )
 
 IMPLICIT = ("ce", "dpo", "kto", "nca", "two_stage")
+LABELLED = ("two_stage", "shepherd")
 ARMS = (*IMPLICIT, "orm", "shepherd")
 """two_stage: ce, then step labels. orm: a scalar head after the last token. shepherd: that head after each step, taught
 whether any of eight continuations is right."""
-ROWS = 32
+ROWS = 64
 """Responses in a batch."""
+LABEL_PASSES = (4, 16)
+"""Numbers of passes over step labels among which validation questions choose."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,11 @@ def rows(rollouts: Rollouts, part: torch.Tensor) -> Rollouts:
 
 
 def fitted(
-    arm: str, start: TransformerPolicy, data: Rollouts, labelled: StepLabels | None, *, rate: float, beta: float,
-    seed: int,
-) -> Model:  # fmt: skip
-    """A reward model after one pass over the responses, or as many of their pairs as make one; four over step labels.
+    arm: str, start: TransformerPolicy, data: Rollouts, labelled: StepLabels | None, *, passes: int, rate: float,
+    beta: float, seed: int,
+) -> Iterator[Model]:  # fmt: skip
+    """A reward model after `passes` passes over the responses, or as many of their pairs as make so many; one for each
+    of `LABEL_PASSES` where step labels are learned, too.
 
     Adam with betas 0.9 and 0.95, gradient norm at most 1, the rate up in 3 % of the steps and down to 0 as a cosine.
     """
@@ -146,16 +150,26 @@ def fitted(
         items = torch.arange(len(data.ids))[:, None]
         if arm in ("dpo", "nca"):
             items = all_pairs(data.correct, data.ids)
-        items = items[torch.randperm(len(items), generator=generator)][: len(data.ids) // items.shape[1]]
+        width = items.shape[1]
+        items = _repeated(items, passes * len(data.ids) // width, generator)
         objective = OBJECTIVES["ce" if arm == "two_stage" else arm]
         weight = float((data.correct == 0).sum() / data.correct.sum().clamp(min=1))
-        _descend(model, items, lambda one, part: objective(one, data, part, weight), ROWS // items.shape[1], rate)
-    if arm in ("shepherd", "two_stage"):
-        assert labelled is not None
-        count = len(labelled.responses.ids)
-        items = torch.cat([torch.randperm(count, generator=generator) for _ in range(4)])[:, None]
-        _descend(model, items, lambda one, part: _step_loss(one, labelled, part), ROWS, rate)
-    return model.eval()
+        _descend(model, items, lambda one, part: objective(one, data, part, weight), ROWS // width, rate)
+    if arm not in LABELLED:
+        yield model.eval()
+        return
+    assert labelled is not None
+    for count in LABEL_PASSES:
+        taught, rows_of_labels = copy.deepcopy(model), torch.arange(len(labelled.responses.ids))[:, None]
+        items = _repeated(rows_of_labels, count * len(rows_of_labels), generator)
+        _descend(taught, items, lambda one, part: _step_loss(one, labelled, part), ROWS, rate)
+        yield taught.eval()
+
+
+def _repeated(items: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """`count` items, all of them in a new order again and again."""
+    orders = [torch.randperm(len(items), generator=generator) for _ in range(0, count, max(1, len(items)))]
+    return items[torch.cat(orders)[:count]]
 
 
 def _descend(

@@ -1,4 +1,4 @@
-"""Chains of GSM8K's calculator marks: choosing among responses, finding a wrong step, the value of a prefix, data."""
+"""Chains of sums, modular and GSM8K's: choosing among responses, finding a wrong step, the value of a prefix, data."""
 
 from __future__ import annotations
 
@@ -13,21 +13,32 @@ from torch.nn import functional as F
 
 from baselines.reinforcement.policies import TransformerPolicy, log_probs
 from baselines.reinforcement.problems import CHAIN, Problems
-from baselines.reinforcement.reasoning import Values, continued, gsm8k_chains, thought
+from baselines.reinforcement.reasoning import Values, continued, gsm8k_chains, modular_chains, thought
 from baselines.reinforcement.reasoning_runs import split_chains, started
 from baselines.reinforcement.rollouts import Rollouts, collect
-from suites.implicit_prm.contenders import Headed, Implicit, Judged, Model, StepLabels, Steps, fitted, rows, steps_of
+from suites.implicit_prm.contenders import (
+    LABELLED,
+    Headed,
+    Implicit,
+    Judged,
+    Model,
+    StepLabels,
+    Steps,
+    fitted,
+    rows,
+    steps_of,
+)
 from suites.implicit_prm.method import best_of_n, response_scores, step_rewards, weighted_vote
 
 SAMPLES = 8
 """Responses to a question that are trained on, and continuations of a prefix."""
 CANDIDATES = 16
 """Responses to a question among which is chosen."""
-CHOOSING = 100
-"""Validation questions."""
+CHOOSING, TESTED, DEPTHS = 100, 480, (2, 3, 4)
+"""Validation and test questions, and the steps of modular ones."""
 AT_ONCE = 512
 """Responses that are sampled or read at once."""
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (1e-3, 3e-3)
 """Learning rates among which validation questions choose."""
 
 
@@ -42,6 +53,34 @@ class Written:
     def correct(self) -> torch.Tensor:
         """(Q, group)."""
         return self.responses.correct.view(-1, self.responses.group)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The policy that writes responses; questions to train on, to choose by and to test on, and the latter's values."""
+
+    start: TransformerPolicy
+    train: Problems
+    choose: Problems
+    test: Problems
+    values: list[Values]
+
+
+def gsm8k_ground(start: Path, questions: int, seed: int) -> Ground:
+    """Of the training part `questions` and `CHOOSING`, drawn by seed, and the test part."""
+    train, choose, test = split_chains(seed)
+    choose = choose[torch.arange(min(CHOOSING, len(choose)))]
+    return Ground(started(start), train[torch.arange(questions)], choose, test, gsm8k_chains("test")[1])
+
+
+def modular_ground(start: Path, questions: int, seed: int) -> Ground:
+    """`questions`, `CHOOSING` and `TESTED` chains modulo 10, drawn by seed, no two alike."""
+    wanted = questions + CHOOSING + TESTED
+    problems, values = modular_chains(DEPTHS, 2 * wanted, seed=seed)
+    first = {tuple(prompt): row for row, prompt in reversed(list(enumerate(problems.prompts.tolist())))}
+    kept = torch.tensor(sorted(first.values())[:wanted])
+    train, choose, test = kept.split([questions, CHOOSING, TESTED])
+    return Ground(started(start), problems[train], problems[choose], problems[test], [values[row] for row in test])
 
 
 def written(policy: TransformerPolicy, problems: Problems, samples: int, seed: int) -> Written:
@@ -124,53 +163,71 @@ class Chosen:
 
 def tuned(
     arm: str, start: TransformerPolicy, data: Rollouts, labelled: StepLabels | None, validation: Written, *,
-    beta: float, seed: int,
+    passes: int, beta: float, seed: int,
 ) -> Chosen:  # fmt: skip
     """Over `RATES`, and the outcome or the minimum over steps; the first of equals."""
     found = []
     for rate in RATES:
-        model = fitted(arm, start, data, labelled, rate=rate, beta=beta, seed=seed)
-        kinds = scores(model, judged(model, validation), validation.steps)
-        found += [(accuracy(score, validation), Chosen(model, rate, name)) for name, score in kinds.items()]
+        for model in fitted(arm, start, data, labelled, passes=passes, rate=rate, beta=beta, seed=seed):
+            kinds = scores(model, judged(model, validation), validation.steps)
+            found += [(accuracy(score, validation), Chosen(model, rate, name)) for name, score in kinds.items()]
     return max(found, key=lambda one: one[0])[1]
 
 
-def chains(*, arm: str, seed: int, questions: int, beta: float, budget: float, chain_start: Path) -> dict[str, float]:
-    """A reward model of `arm` from `SAMPLES` responses to each of `questions` chains; `budget` times as many samples
-    are spent on step labels.
+def modular(
+    *, arm: str, seed: int, questions: int, passes: int, beta: float, budget: float, modular_start: Path
+) -> dict[str, float]:
+    """`compared` on sums of one digit modulo 10."""
+    ground = modular_ground(modular_start, questions, seed)
+    return compared(ground, arm, seed=seed, passes=passes, beta=beta, budget=budget)
 
-    Of `CANDIDATES` responses to each test chain: accuracy of the best of 4 and of all, its `gain` over any of them and
-    over the start's mean log-probability, votes; then `located` wrong steps and values of prefixes.
+
+def chains(
+    *, arm: str, seed: int, questions: int, passes: int, beta: float, budget: float, chain_start: Path
+) -> dict[str, float]:
+    """`compared` on chains of GSM8K's calculator marks."""
+    ground = gsm8k_ground(chain_start, questions, seed)
+    return compared(ground, arm, seed=seed, passes=passes, beta=beta, budget=budget)
+
+
+def compared(ground: Ground, arm: str, *, seed: int, passes: int, beta: float, budget: float) -> dict[str, float]:
+    """A reward model of `arm` from `SAMPLES` responses to each question; `budget` times as many samples are spent on
+    step labels.
+
+    Of `CANDIDATES` responses to each test question: accuracy of the best of 4 and of all, its `gain` over any of them
+    and over the start's log-probability, votes; then `located` wrong steps and values of prefixes.
     """
-    train, choose, test = split_chains(seed)
-    start = started(chain_start)
-    train, choose = train[torch.arange(questions)], choose[torch.arange(min(CHOOSING, len(choose)))]
+    start = ground.start
     data, validation, candidates = (
         written(start, problems, samples, seed + 1000 * place)
-        for place, (problems, samples) in enumerate(((train, SAMPLES), (choose, CANDIDATES), (test, CANDIDATES)))
+        for place, (problems, samples) in enumerate(
+            ((ground.train, SAMPLES), (ground.choose, CANDIDATES), (ground.test, CANDIDATES))
+        )
     )
     labelled = None
-    if arm in ("shepherd", "two_stage"):
-        labelled = labels_by_sampling(start, train, data, int(budget * len(data.responses.ids)), seed)
-    best = tuned(arm, start, data.responses, labelled, validation, beta=beta, seed=seed)
+    if arm in LABELLED:
+        labelled = labels_by_sampling(start, ground.train, data, int(budget * len(data.responses.ids)), seed)
+    best = tuned(arm, start, data.responses, labelled, validation, passes=passes, beta=beta, seed=seed)
     found, score = best.scores(candidates)
     responses = candidates.responses
     likelihood = (responses.old * responses.mask).sum(1)
     own = likelihood / responses.mask.sum(1)
     any_one, all_of_them = accuracy(score, candidates, 1), accuracy(score, candidates)
+    by_likelihood = max(accuracy(one, candidates) for one in (own, likelihood))
     metrics = {
         "any": any_one,
         "best4": accuracy(score, candidates, 4),
         "best16": all_of_them,
         "gain": all_of_them - any_one,
-        "over_likelihood": all_of_them - max(accuracy(one, candidates) for one in (own, likelihood)),
+        "likelihood16": by_likelihood,
+        "over_likelihood": all_of_them - by_likelihood,
         "right_somewhere": float(candidates.correct.amax(1).mean()),
         "rate": best.rate,
         "by_minimum": float(best.score == "min"),
         "responses": float(len(labelled.responses.ids) if labelled else len(data.responses.ids)),
         **votes(candidates, found.outcome / beta),
-        **located(best.model, start, seed),
-        **prefixes(start, test, candidates, found, seed),
+        **located(best.model, ground, seed),
+        **prefixes(start, ground.test, candidates, found, seed),
     }
     if isinstance(best.model, Implicit):
         with torch.no_grad():
@@ -201,21 +258,21 @@ def votes(data: Written, score: torch.Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def located(model: Model, start: TransformerPolicy, seed: int) -> dict[str, float]:
-    """One wrong value in the written solution of each test chain: how well low step rewards find it.
+def located(model: Model, ground: Ground, seed: int) -> dict[str, float]:
+    """One wrong value in the solution of each test question: how well low step rewards find it.
 
     `located` is the area under the ROC curve of the wrong step against the other steps of these solutions, `noticed`
     how often its reward is below that of the right step in its place. Both also for log-probabilities of the start.
     """
-    problems, values = gsm8k_chains("test")
+    problems = ground.test
     generator = torch.Generator().manual_seed(seed)
-    spoilt, at = zip(*(spoil(one, generator) for one in values), strict=True)
+    spoilt, at = zip(*(spoil(one, generator) for one in ground.values), strict=True)
     wrong_at = torch.tensor(at)
     rewards: dict[str, list[torch.Tensor]] = {"": [], "likelihood_": []}
-    for texts in ([thought(one, 1) for one in spoilt], [thought(one, 1) for one in values]):
+    for texts in ([thought(one, 1) for one in spoilt], [thought(one, 1) for one in ground.values]):
         actions = CHAIN.encode(texts)
         mask = actions != CHAIN.PAD
-        logp = log_probs(start, problems.prompts, actions)
+        logp = log_probs(ground.start, problems.prompts, actions)
         none = torch.zeros(len(actions))
         batch = Rollouts(
             ids=torch.arange(len(actions)), prompts=problems.prompts, actions=actions, mask=mask, correct=none,
@@ -266,30 +323,30 @@ def prefixes(
     return metrics
 
 
-def amount(*, seed: int, questions: int, beta: float, chain_start: Path) -> dict[str, float]:
-    """Cross-entropy on fewer responses to each question, and on fewer questions: gains of the best of 16 over any.
+def amount(*, seed: int, questions: int, passes: int, beta: float, modular_start: Path) -> dict[str, float]:
+    """Cross-entropy on fewer responses to each question, and on fewer questions, with as many steps: gains of the best
+    of 16 over any.
 
     `several` is what 8 responses to a quarter of the questions gain beyond 2 responses to each: as many responses.
     """
-    train, choose, test = split_chains(seed)
-    start = started(chain_start)
-    choose = choose[torch.arange(min(CHOOSING, len(choose)))]
-    data = written(start, train[torch.arange(questions)], SAMPLES, seed)
+    ground = modular_ground(modular_start, questions, seed)
+    data = written(ground.start, ground.train, SAMPLES, seed)
     validation, candidates = (
-        written(start, problems, CANDIDATES, seed + 1000 * place) for place, problems in ((1, choose), (2, test))
+        written(ground.start, problems, CANDIDATES, seed + 1000 * place)
+        for place, problems in ((1, ground.choose), (2, ground.test))
     )
     number = torch.arange(questions * SAMPLES).view(questions, SAMPLES)
-    parts = {f"responses_{count}": number[:, :count] for count in (1, 2, 4, 8)}
-    parts |= {f"share_{one}": number[: questions * one // 100] for one in (25, 50)}
+    parts = {f"responses_{count}": number[:, :count] for count in (1, 2, 8)} | {"quarter": number[: questions // 4]}
     gains = {}
     for name, part in parts.items():
         some = rows(data.responses, part.flatten())
-        best = tuned("ce", start, some, None, validation, beta=beta, seed=seed)
+        often = passes * number.numel() // part.numel()
+        best = tuned("ce", ground.start, some, None, validation, passes=often, beta=beta, seed=seed)
         score = best.scores(candidates)[1]
         gains[name] = accuracy(score, candidates) - accuracy(score, candidates, 1)
     return {
         **gains,
         "more_responses": gains["responses_8"] - gains["responses_1"],
-        "more_questions": gains["responses_8"] - gains["share_25"],
-        "several": gains["share_25"] - gains["responses_2"],
+        "more_questions": gains["responses_8"] - gains["quarter"],
+        "several": gains["quarter"] - gains["responses_2"],
     }

@@ -107,41 +107,65 @@ def test_a_spoilt_value_has_as_many_digits() -> None:
         assert [len(one) for one in values] == [2, 1, 2]
 
 
+def lucky(problems: Problems) -> Problems:
+    """Right is what begins with a symbol below 13: an untaught policy is never right otherwise."""
+    return Problems(problems.prompts, problems.answers, lambda actions, mask, answers: actions[:, 0] < 13)
+
+
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An untaught policy, few chains, one rate; right is what begins with a symbol below 13, for it is never right."""
-    needed("gsm8k")
+    """An untaught policy, few modular sums that may be right by luck, one rate."""
     torch.manual_seed(0)
     save_file(reasoning.chain_policy().state_dict(), tmp_path / "start.safetensors")
-    few = {}
-    for split, count in (("train", 60), ("test", 12)):
-        problems, values = reasoning.gsm8k_chains(split)
-        lucky = Problems(problems.prompts, problems.answers, lambda actions, mask, answers: actions[:, 0] < 13)
-        few[split] = lucky[torch.arange(count)], values[:count]
-    monkeypatch.setattr(reasoning_runs, "VALIDATION", 8)
-    monkeypatch.setattr(on_chains, "RATES", (1e-3,))
-    for module in (on_chains, reasoning_runs):
-        monkeypatch.setattr(module, "gsm8k_chains", lambda split: few[split])
+
+    def sums(*args: object, **options: object) -> tuple[Problems, list[reasoning.Values]]:
+        problems, values = reasoning.modular_chains(*args, **options)  # type: ignore[arg-type]
+        return lucky(problems), values
+
+    monkeypatch.setattr(on_chains, "modular_chains", sums)
+    for name, value in {"RATES": (1e-3,), "CHOOSING": 8, "TESTED": 12}.items():
+        monkeypatch.setattr(on_chains, name, value)
+    monkeypatch.setattr(contenders, "LABEL_PASSES", (1,))
     return tmp_path / "start.safetensors"
 
 
 @pytest.mark.parametrize("arm", contenders.ARMS)
-def test_protocol_on_few_chains(start: Path, arm: str) -> None:
-    found = experiments.chains(arm=arm, seed=0, questions=16, beta=0.05, budget=1.0, chain_start=start)
+def test_protocol_on_few_sums(start: Path, arm: str) -> None:
+    found = experiments.modular(arm=arm, seed=0, questions=16, passes=1, beta=0.05, budget=1.0, modular_start=start)
     assert all(math.isfinite(value) for value in found.values())
     assert 0 <= found["any"] <= found["right_somewhere"] <= 1
-    assert (found["responses"] < 128) == (arm in ("shepherd", "two_stage"))
+    assert (found["responses"] < 128) == (arm in contenders.LABELLED)
     assert ("over_bare" in found) == (arm not in ("orm", "shepherd"))
 
 
 def test_luck_is_learnt(start: Path) -> None:
-    found = experiments.chains(arm="ce", seed=0, questions=50, beta=0.05, budget=1.0, chain_start=start)
+    found = experiments.modular(arm="ce", seed=0, questions=50, passes=2, beta=0.05, budget=1.0, modular_start=start)
     assert found["gain"] > 0.2
 
 
-def test_amounts_on_few_chains(start: Path) -> None:
-    found = experiments.amount(seed=0, questions=8, beta=0.05, chain_start=start)
+def test_questions_differ(start: Path) -> None:
+    ground = on_chains.modular_ground(start, 30, 0)
+    assert [len(part) for part in (ground.train, ground.choose, ground.test, ground.values)] == [30, 8, 12, 12]
+    prompts = torch.cat([ground.train.prompts, ground.choose.prompts, ground.test.prompts])
+    assert len({tuple(prompt) for prompt in prompts.tolist()}) == 50
+
+
+def test_amounts_on_few_sums(start: Path) -> None:
+    found = experiments.amount(seed=0, questions=8, passes=1, beta=0.05, modular_start=start)
     assert found["more_responses"] == pytest.approx(found["responses_8"] - found["responses_1"])
+
+
+def test_protocol_on_few_chains(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed("gsm8k")
+    few = {}
+    for split, count in (("train", 24), ("test", 12)):
+        problems, values = reasoning.gsm8k_chains(split)
+        few[split] = lucky(problems)[torch.arange(count)], values[:count]
+    monkeypatch.setattr(reasoning_runs, "VALIDATION", 8)
+    for module in (on_chains, reasoning_runs):
+        monkeypatch.setattr(module, "gsm8k_chains", lambda split: few[split])
+    found = experiments.chains(arm="ce", seed=0, questions=16, passes=1, beta=0.05, budget=1.0, chain_start=start)
+    assert all(math.isfinite(value) for value in found.values())
 
 
 @pytest.mark.usefixtures("mathematics")
