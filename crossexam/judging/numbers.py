@@ -7,7 +7,7 @@ A `finding` holds `{= expression}`; a README holds `<!-- = expression -->...<!--
     claim-id.low, .high     the ends of its interval
     claim-id.p, .n          its p-value, after Holm where it has one; how many seeds, or values, stand behind it
     claim-id.least, .most, .median      over its seeds; where two arms are compared, of their paired differences
-    claim-id.ahead, .behind             in how many seeds the method was ahead of the baseline, and behind it
+    claim-id.ahead, .behind             in how many seeds it was above 0, the method ahead, and in how many below
     experiment.metric arm=NAME parameter=value ...      the mean of a metric over the rows of one arm at one point
     experiment.metric.least arm=NAME ...                the least of its values there; .most and .median likewise
 
@@ -27,7 +27,7 @@ from typing import Any
 
 from crossexam.facts.paper import Paper
 from crossexam.facts.problems import did_you_mean
-from crossexam.facts.rules import PairedRule
+from crossexam.facts.rules import PairedRule, TrendRule
 from crossexam.judging.judge import Judgement
 from crossexam.judging.words import interval_of, number, two, value_of
 from crossexam.runs.rows import Row, canonical
@@ -155,8 +155,8 @@ def _of_claim(one: Judgement, part: str, expression: str, spec: str) -> str | No
         p = one.p if one.p_holm is None else one.p_holm
         return None if p is None else _formatted(p, spec, two)
     if part in COUNTS:
-        if finding.values is None or not isinstance(one.claim.rule, PairedRule):
-            raise BadExpression(f"'{expression}': its rule compares no arms seed by seed")
+        if finding.values is None or not isinstance(one.claim.rule, PairedRule | TrendRule):
+            raise BadExpression(f"'{expression}': its rule is of no difference or trend, seed by seed")
         return str(sum(value > 0 if part == "ahead" else value < 0 for value in finding.values.tolist()))
     if part in STATISTICS:
         if finding.values is None:
