@@ -36,6 +36,10 @@ class Finding:
     """What else to say: below, above, compatible, why inconclusive."""
     seeds_needed: float | None = None
     point: str = ""
+    at: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The same point, by parameter."""
+    values: Array | None = field(default=None, repr=False, compare=False)
+    """What it was decided on, `Sample.values`; None for costs, of which a seed has many."""
 
 
 @dataclass(frozen=True)

@@ -281,11 +281,13 @@ def _decide(claim: Claim, evidence: Evidence, history: Callable[[str], Sequence[
         for line in lines.values():
             rest = {name: value for name, value in line[0].items() if name != rule.over}
             sample = Sample(_fitted(rule, evidence, line))
-            yield replace(decide_trend(rule, claim.decision, sample), point=_show(rest))
+            yield replace(decide_trend(rule, claim.decision, sample), point=_show(rest), at=rest, values=sample.values)
         return
     for point in points:
         sample = _sample(claim, evidence, point, history)
-        yield replace(DECIDE[type(rule)](rule, claim.decision, sample), point=_show(point))
+        found = DECIDE[type(rule)](rule, claim.decision, sample)
+        values = None if isinstance(rule, ResourceRule) else sample.values
+        yield replace(found, point=_show(point), at=point, values=values)
 
 
 def _show(point: Mapping[str, Any]) -> str:

@@ -60,6 +60,20 @@ says = "It is better."
 where = "nowhere"
 provenance = "derived"
 rule = { kind = "order", metric = "score", baseline = "base", at = { size = 1 } }
+
+[[experiment.arms.claim]]
+id = "larger"
+says = "It is better at each size."
+where = "nowhere"
+provenance = "derived"
+rule = { kind = "order", metric = "score", baseline = "base" }
+
+[[experiment.arms.claim]]
+id = "cheap"
+says = "It costs no more."
+where = "nowhere"
+provenance = "derived"
+rule = { kind = "resource", metric = "list", reference = "list", at_most = 2.0, at = { size = 1 } }
 """
 CODE = "def sums():\n    return {}\n\n\ndef arms(*, arm, seed, size, kind):\n    return {}\n"
 
@@ -98,13 +112,29 @@ def measured(arm: str, seed: int, size: float | None) -> dict[str, float | list[
         ("better.low as .3f", "0.510"),
         ("better.high", "0.5109"),
         ("better.n", "5"),
-        ("better.p as .0e", "2e-13"),
+        ("better.p as .0e", "3e-13"),
         ("two-and-two", "4"),
         ("two-and-two.n", "1"),
         ("arms.score arm=base size=2.5", "0.2"),
         ("arms.score arm=method size=1 as .3f", "0.710"),
         ("arms.list arm=base size=1", "1.5"),
         ("sums.total as .1f", "4.0"),
+        ("arms.score.least arm=base size=2.5", "0"),
+        ("arms.score.most arm=base size=2.5", "0.4"),
+        ("arms.score.median arm=method size=1 as .3f", "0.710"),
+        ("arms.list.most arm=base size=1", "2"),
+        ("arms.score arm=base size=1 seed=3", "0.3"),
+        ("better.least as .3f", "0.510"),
+        ("better.most as .3f", "0.511"),
+        ("better.median as .1%", "51.0"),
+        ("better.ahead", "5"),
+        ("better.behind", "0"),
+        ("better size=1", "0.5104"),
+        ("larger as .4f", "0.5104"),
+        ("larger size=2.5 as .4f", "0.5254"),
+        ("larger.high size=2.5", "0.5259"),
+        ("two-and-two.least", "4"),
+        ("cheap.n", "10"),
     ],
 )
 def test_an_expression_is_its_number(sandbox: Sandbox, paper: Paper, expression: str, expected: str) -> None:
@@ -116,12 +146,19 @@ def test_an_expression_is_its_number(sandbox: Sandbox, paper: Paper, expression:
     ("expression", "mend"),
     [
         ("bettre", "did you mean 'better'?"),
-        ("better.mean", ".low, .high, .p and .n"),
-        ("better arm=base", ".low, .high, .p and .n"),
+        ("better.mean", "of a claim .low, .high, .p, .n, .least, .most, .median, .ahead, .behind can be told"),
+        ("better arm=base", "is not PARAMETER=VALUE of arms"),
+        ("better size=2.5", "means 0 of the points of its claim: name one of size 1, kind plain"),
+        ("larger kind=plain", "means 2 of the points of its claim"),
+        ("two-and-two.ahead", "is of no difference or trend"),
+        ("cheap.ahead", "is of no difference or trend"),
+        ("cheap.least", "costs are told by arms.METRIC.least arm=NAME"),
+        ("arms.score.mean arm=base size=1", "did you mean 'score'?"),
+        ("arms.score arm=base size=1 seed=7", "the seeds of arms are 0 to 4"),
         ("better as three", "write one such as .3f"),
         ("arms.score", "means several points: say arm, size too"),
         ("arms.score arm=bass size=1", "did you mean 'base'?"),
-        ("arms.score arm=base width=1", "is not arm=NAME, nor PARAMETER=VALUE"),
+        ("arms.score arm=base width=1", "is not arm=NAME, nor seed=NUMBER, nor PARAMETER=VALUE"),
         ("arms.score arm=base size=3", "no such point in its grid"),
         ("arms.skore arm=base size=1", "did you mean 'score'?"),
     ],
