@@ -194,6 +194,11 @@ def losses(*, seed: int) -> dict[str, float]:
             + gap(first, beta / 9 * (0.5 - labels)[:, None] * mask),
             dpo_gap=gap(dpo_loss(*pair), -log_sig(plus - minus).mean())
             + gap(dpo_loss(*pair), ce_loss(plus - minus, torch.ones(4))),
+            # One pair, one response: the number that a sum is divided by is not larger.
+            single_gap=gap(dpo_loss(plus[:1], minus[:1]), -log_sig(plus - minus)[:1].sum())
+            + gap(nca_loss(plus[:1], minus[:1]), nca_loss(plus[[0, 0]], minus[[0, 0]]))
+            + gap(ce_loss(rewards[:1], labels[:1]), each[0])
+            + gap(kto_loss(rewards[:1], labels[:1], at), kto[0]) + gap(kl_baseline(plus[:1].abs()), plus[0].abs()),
             dpo_shift=gap(dpo_loss(plus + 3, minus + 3), dpo_loss(*pair)),
             nca_gap=gap(nca_loss(*pair), (-log_sig(plus) - (log_sig(-plus) + log_sig(-minus)) / 2).mean()),
             kto_gap=gap(kto_loss(rewards, labels, at), kto.mean())
@@ -202,6 +207,7 @@ def losses(*, seed: int) -> dict[str, float]:
                 (kto * torch.where(labels == 1, 2.0, 0.5)).mean(),
             )
             + gap(z, max(0.0, float(rewards.detach().mean()))) + gap(kl_baseline(-rewards.abs()))
+            + gap(kl_baseline(rewards.abs()), rewards.abs().mean())
             + float(z.requires_grad),
         )  # fmt: skip
     top = torch.full((1,), math.log(2), dtype=F64, requires_grad=True)
