@@ -329,10 +329,11 @@ def _judgement_record(loaded: Paper, one: Judgement, numbers: Numbers) -> dict[s
 
 
 def _finding_record(finding: Finding) -> dict[str, Any]:
-    """JSON has no infinity: an end that is not finite is null."""
+    """JSON has no infinity: an end that is not finite is null. Rows hold what it was decided on, `point` says where."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in asdict(finding).items()
+        if name not in ("at", "values")
     }
 
 
