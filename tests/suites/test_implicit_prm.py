@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,6 @@ from suites.implicit_prm.method import (
     token_rewards,
     weighted_vote,
 )
-from tests.conftest import needed
 
 LOGP = torch.tensor([[-1.0, -2.0, -1.0, math.nan], [-3.0, -1.0, -1.0, -2.0]])
 REFERENCE = torch.tensor([[-2.0, -1.0, -4.0, 5.0], [-1.0, -1.0, -3.0, -1.0]])
@@ -155,15 +155,12 @@ def test_amounts_on_few_sums(start: Path) -> None:
     assert found["more_responses"] == pytest.approx(found["responses_8"] - found["responses_1"])
 
 
-def test_protocol_on_few_chains(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed("gsm8k")
-    few = {}
-    for split, count in (("train", 24), ("test", 12)):
-        problems, values = reasoning.gsm8k_chains(split)
-        few[split] = lucky(problems)[torch.arange(count)], values[:count]
+def test_protocol_on_few_chains(start: Path, few_chains: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    few_chains(on_chains, train=24)
+    few = on_chains.gsm8k_chains
     monkeypatch.setattr(reasoning_runs, "VALIDATION", 8)
     for module in (on_chains, reasoning_runs):
-        monkeypatch.setattr(module, "gsm8k_chains", lambda split: few[split])
+        monkeypatch.setattr(module, "gsm8k_chains", lambda split: (lucky(few(split)[0]), few(split)[1]))
     found = experiments.chains(arm="ce", seed=0, questions=16, passes=1, beta=0.05, budget=1.0, chain_start=start)
     assert all(math.isfinite(value) for value in found.values())
 
